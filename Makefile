@@ -1,0 +1,59 @@
+# Every target makes its own .venv the first time (needs Python >= 3.11) and reuses it after. `make help` lists them.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+
+# the main experiment
+CLASS  ?= automobile
+PRESET ?= conv-noise
+PRIOR  ?= gaussian
+EPOCHS ?= 60
+SEED   ?= 0
+# its folder: the class, and whatever else was asked for that is not the default
+empty  :=
+space  := $(empty) $(empty)
+OUT    ?= results/main/$(subst $(space),-,$(strip $(CLASS) $(filter-out conv-noise,$(PRESET)) \
+          $(filter-out gaussian,$(PRIOR)) $(addprefix s,$(filter-out 0,$(SEED)))))
+
+# a relative path must mean the same to a kernel that starts elsewhere
+ifdef GANLAB_DATA
+export GANLAB_DATA := $(abspath $(GANLAB_DATA))
+endif
+
+.DEFAULT_GOAL := help
+.PHONY: help demo experiment lab test lint clean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(VENV)/installed  ## train on procedural shapes, no download; a few minutes; results/demo/experiment.ipynb
+	$(BIN)/ganlab experiment --dataset shapes --epochs 3 --snapshot-epochs 1 2 3 --out results/demo
+
+experiment: $(VENV)/installed  ## one class of CIFAR-10: CLASS= PRESET= PRIOR= EPOCHS= SEED= OUT=
+	$(BIN)/ganlab experiment --preset $(PRESET) --classes $(CLASS) --prior $(PRIOR) --epochs $(EPOCHS) --seed $(SEED) --out $(OUT)
+
+lab: $(VENV)/installed  ## JupyterLab in the notebooks folder
+	$(BIN)/jupyter lab --notebook-dir=. notebooks/experiment.ipynb
+
+test: $(VENV)/installed-dev  ## the test suite
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/installed-dev  ## ruff, and what committed notebooks must not hold
+	$(BIN)/ruff check .
+	$(BIN)/python tests/check_notebooks.py
+
+clean:  ## remove the demo and the .venv; results stay
+	rm -rf results/demo $(VENV)
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "ganlab needs Python 3.11 or newer; name one with: make PYTHON=python3.12" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet -e .
+	@touch $@
+
+$(VENV)/installed-dev: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet -e '.[dev]'
+	@touch $@ $(VENV)/installed

@@ -1,0 +1,11 @@
+"""ganlab: how the latent noise distribution shapes what a convolutional GAN draws.
+
+Importing the package loads nothing heavy. Use its modules by name, lowest floor first: ``data``, ``priors``,
+``models``, ``losses``, ``augment``, ``config``, ``runs``, ``train``, ``plots``, ``notebooks``.
+"""
+
+__version__ = "0.1.0"
+
+
+class GanlabError(Exception):
+    """A mistake the user can mend. The message is one sentence: what was given, what is valid, what to do next."""

@@ -1,0 +1,124 @@
+"""The command line: ``ganlab train | experiment | sample``. Options are ``Config``'s own fields; heavy imports wait."""
+
+import argparse
+import dataclasses
+import sys
+from pathlib import Path
+from typing import Any
+
+from ganlab import GanlabError, __version__
+from ganlab.config import CHOICES, DATASETS, DIFFAUGMENT, PRESETS, Config, option_default
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs a command; returns 0, or 2 after one sentence about a mistake, or 130 when it was interrupted."""
+    arguments = vars(_parser().parse_args(argv))
+    command = arguments.pop("command")
+    try:
+        COMMANDS[command][0](arguments)
+    except GanlabError as error:
+        print(f"ganlab {command}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"ganlab {command}: stopped; the same command goes on from the last checkpoint", file=sys.stderr)
+        return 130
+    return 0
+
+
+def train(options: dict[str, Any]) -> None:
+    """train a GAN; the same command again resumes or returns"""
+    out, config = _pop_out(options), _config(options)
+
+    from ganlab.plots import watch
+    from ganlab.runs import Run
+    from ganlab.train import train as training
+
+    out = out or _default_out(config)
+    watch(training(config, Run(out)))
+    print(f"{out}: generator.safetensors, metrics.json, history.csv, samples/")
+
+
+def experiment(options: dict[str, Any]) -> None:
+    """train through notebooks/experiment.ipynb and keep the executed notebook"""
+    out, config = _pop_out(options), _config(options)
+
+    from ganlab.notebooks import execute
+
+    out = out or _default_out(config)
+    given = {key: value for key, value in options.items() if key in NOTEBOOK_PARAMETERS}
+    more = {key: value for key, value in options.items() if key not in NOTEBOOK_PARAMETERS}
+    parameters = {"preset": config.preset, **given, "out": str(out), "settings": more}
+    print(execute("experiment", out / "experiment.ipynb", parameters))
+
+
+def sample(options: dict[str, Any]) -> None:
+    """draw images from a trained run, for data augmentation"""
+    from ganlab.runs import Run
+    from ganlab.sample import write_samples
+
+    print(write_samples(Run(options["run"]), options["n"], Path(options["out"]), options["seed"]))
+
+
+# A command is a function and a row: the function, and whether it takes the options of Config.
+COMMANDS = {"train": (train, True), "experiment": (experiment, True), "sample": (sample, False)}
+
+# What the parameters cell of the experiment names; every other field of Config goes into its ``settings``.
+NOTEBOOK_PARAMETERS = ("preset", "dataset", "classes", "prior", "arm", "latent_dim", "epochs", "seed")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="ganlab", description="Train, sample and compare convolutional GANs.")
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, (function, takes_config) in COMMANDS.items():
+        command = commands.add_parser(
+            name, help=function.__doc__, description=function.__doc__, argument_default=argparse.SUPPRESS
+        )
+        if takes_config:
+            command.add_argument("--out", metavar="DIR", help="the run's folder (default: results/runs/<its names>)")
+            for option in dataclasses.fields(Config):
+                _add_option(command, option)
+    drawing = commands.choices["sample"]
+    drawing.add_argument("--run", required=True, metavar="DIR", help="the folder of a finished run")
+    drawing.add_argument("-n", type=int, default=64, help="how many images (default 64)")
+    drawing.add_argument(
+        "--out", required=True, metavar="PATH", help="a folder for PNG files, or a name ending in .npz"
+    )
+    drawing.add_argument("--seed", type=int, default=0, help="seed of the latents (default 0)")
+    return parser
+
+
+def _add_option(command: argparse.ArgumentParser, option: dataclasses.Field) -> None:
+    default, is_list = option_default(option), isinstance(option_default(option), list)
+    kind = int if option.name == "snapshot_epochs" else str if is_list else option.type
+    valid = {"preset": PRESETS, "diffaugment": DIFFAUGMENT, "dataset": (*DATASETS, "FOLDER")}.get(
+        option.name, CHOICES.get(option.name, ())
+    )
+    shown = f" ({' | '.join(map(str, valid))})" if valid else ""
+    preset = "" if option.name in ("preset", "classes") else ", or the preset's"
+    command.add_argument(
+        f"--{option.name.replace('_', '-')}",
+        dest=option.name,
+        type=kind,
+        nargs="*" if is_list else None,
+        metavar=kind.__name__.upper(),
+        help=f"{option.metadata['help']}{shown} [{default}{preset}]".replace("%", "%%"),
+    )
+
+
+def _pop_out(options: dict[str, Any]) -> Path | None:
+    return Path(options.pop("out")) if "out" in options else None
+
+
+def _config(options: dict[str, Any]) -> Config:
+    return Config.from_preset(**options)
+
+
+def _default_out(config: Config) -> Path:
+    """results/runs/<data>-<classes>-<preset>-<prior>-<arm>-s<seed>; a run that differs in more than that names its own."""
+    words = [Path(config.dataset).name, *config.classes, config.preset, config.prior, config.arm, f"s{config.seed}"]
+    return Path("results/runs") / "-".join(words)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,220 @@
+"""What a run is: one frozen dataclass of scalars, strings and lists, and the table of presets.
+
+A papermill parameters cell, a command line and a JSON file all say the same thing with it. This module holds
+the vocabulary (every valid name) and imports nothing heavy, so that a typing mistake is answered at once.
+"""
+
+import dataclasses
+import difflib
+import hashlib
+import json
+import math
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from ganlab import GanlabError
+
+CHOICES = {
+    "prior": ("gaussian", "uniform", "poisson", "exponential", "laplacian", "bernoulli", "multiplicative"),
+    "arm": ("standardised", "centred", "raw"),
+    "generator": ("upsample", "transposed"),
+    "discriminator": ("strided", "dcgan"),
+    "loss": ("bce", "hinge"),
+    "split": ("train", "test"),
+    "resolution": (32, 64, 128),
+    "precision": ("auto", "bf16", "fp32"),
+    "device": ("auto", "cpu", "cuda"),
+}
+DIFFAUGMENT = ("color", "translation", "cutout")
+DATASETS = ("cifar10", "shapes")
+
+
+class ConfigError(GanlabError, ValueError):
+    """A config that cannot be: an unknown name or a value out of range."""
+
+
+def unknown(what: str, given: object, valid: object) -> ConfigError:
+    """The sentence for a name that is not in a table, with the nearest valid one."""
+    names = [str(name) for name in valid]
+    near = difflib.get_close_matches(str(given), names, n=1)
+    hint = f" (did you mean {near[0]!r}?)" if near else ""
+    return ConfigError(f"unknown {what} {given!r}{hint}: valid are {', '.join(names)}")
+
+
+def _option(default: Any, help: str, *, same_run: bool = True, **bounds: float) -> Any:
+    """A field with its help text and bounds. ``same_run=False``: changing it does not make it another run."""
+    metadata = {"help": help, "same_run": same_run, **bounds}
+    if isinstance(default, list):
+        return field(default_factory=lambda: list(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything that decides a run. Raises ``ConfigError`` for an unknown name or a value out of range."""
+
+    preset: str = _option("conv-noise", "the row of the preset table that the other fields started from")
+
+    dataset: str = _option("cifar10", "cifar10, shapes, or the path of a folder of images")
+    classes: list[str] = _option([], "class names to train on; none means all")
+    split: str = _option("train", "part of the data set")
+    resolution: int = _option(32, "image height and width in pixels")
+    limit: int = _option(0, "use only the first N images of the selection; 0 means all", low=0)
+
+    prior: str = _option("gaussian", "distribution of the latent z")
+    arm: str = _option("standardised", "z with mean 0 and variance 1, z with mean 0, or z as it comes")
+    latent_dim: int = _option(100, "number of latent coordinates", low=1)
+
+    generator: str = _option("upsample", "generator family")
+    discriminator: str = _option("strided", "discriminator family")
+    g_channels: int = _option(32, "channels of G's last hidden layer; doubled at each lower resolution", low=1)
+    d_channels: int = _option(32, "channels of D's first layer; doubled at each lower resolution", low=1)
+    g_dropout: float = _option(0.0, "share of G's channels dropped while training", low=0, below=1)
+    d_dropout: float = _option(0.0, "share of D's channels dropped while training", low=0, below=1)
+
+    loss: str = _option("bce", "adversarial loss")
+    instance_noise: float = _option(0.0, "standard deviation of Gaussian noise on all of D's inputs", low=0)
+    diffaugment: list[str] = _option([], "differentiable augmentations of all of D's inputs")
+
+    batch_size: int = _option(64, "images in a batch", low=2)
+    g_lr: float = _option(2e-4, "Adam's learning rate for G", above=0)
+    d_lr: float = _option(2e-4, "Adam's learning rate for D", above=0)
+    beta1: float = _option(0.5, "Adam's first-moment decay", low=0, below=1)
+    beta2: float = _option(0.999, "Adam's second-moment decay", low=0, below=1)
+    d_steps: int = _option(1, "D updates per G update", low=1)
+    ema_half_life: int = _option(
+        10_000, "half-life, in images, of the average of G's weights; 0 switches it off", low=0
+    )
+
+    epochs: int = _option(
+        60, "passes over the selected images; more than before continues the run", same_run=False, low=1
+    )
+    seed: int = _option(0, "seed of initial weights, batch order, augmentation and latents", low=0)
+    latent_seed: int = _option(-1, "another seed for the training latents alone; -1 means the same as seed", low=-1)
+    snapshot_epochs: list[int] = _option(
+        [], "epochs to draw a grid at; none means 1, 2, 5, 10, 20, 50, ...", same_run=False, low=1
+    )
+    checkpoint_seconds: float = _option(60.0, "training time between checkpoints", same_run=False, low=0)
+    precision: str = _option("auto", "bf16 autocast where the hardware multiplies bf16, or fp32", same_run=False)
+    device: str = _option("auto", "a GPU where there is one, or the CPU", same_run=False)
+
+    def __post_init__(self) -> None:
+        for option in fields(self):
+            _check(option, getattr(self, option.name))
+        if self.preset not in PRESETS:
+            raise unknown("preset", self.preset, PRESETS)
+        for name in self.diffaugment:
+            if name not in DIFFAUGMENT:
+                raise unknown("diffaugment", name, DIFFAUGMENT)
+        if self.dataset not in DATASETS and not any(mark in self.dataset for mark in "/\\."):
+            raise ConfigError(
+                str(unknown("dataset", self.dataset, DATASETS)) + ", or the path of a folder, as ./images"
+            )
+        if len(set(self.classes)) < len(self.classes):
+            raise ConfigError(f"classes {self.classes} name one class twice; name each once")
+
+    @classmethod
+    def from_preset(cls, preset: str = "conv-noise", **changes: Any) -> "Config":
+        """The preset's row with ``changes`` on top. Raises ``ConfigError`` for an unknown preset or field."""
+        if preset not in PRESETS:
+            raise unknown("preset", preset, PRESETS)
+        return cls.from_dict({"preset": preset, **PRESETS[preset], **changes})
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "Config":
+        """A config from plain values (JSON, a command line). Raises ``ConfigError`` for an unknown key."""
+        names = [option.name for option in fields(cls)]
+        for key in values:
+            if key not in names:
+                raise unknown("parameter", key, names)
+        return cls(**values)
+
+    def to_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    def replace(self, **changes: Any) -> "Config":
+        return self.from_dict({**self.to_dict(), **changes})
+
+    def identity(self, data_fingerprint: str) -> str:
+        """16 hex digits that two configs share when they are the same run on the same images."""
+        decisive = {option.name: getattr(self, option.name) for option in fields(self) if option.metadata["same_run"]}
+        decisive["data"] = data_fingerprint
+        return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
+
+    def differences(self, other: "Config") -> list[str]:
+        """``field: other's value -> this value`` for every field that makes them different runs."""
+        return [
+            f"{option.name}: {getattr(other, option.name)!r} -> {getattr(self, option.name)!r}"
+            for option in fields(self)
+            if option.metadata["same_run"] and getattr(self, option.name) != getattr(other, option.name)
+        ]
+
+    def snapshots(self) -> list[int]:
+        """The epochs after which a grid is drawn; the last one always is."""
+        chosen = self.snapshot_epochs or [m * 10**e for e in range(6) for m in (1, 2, 5)]
+        return sorted({epoch for epoch in chosen if epoch < self.epochs} | {self.epochs})
+
+
+def _check(option: dataclasses.Field, value: Any) -> None:
+    """Raises ``ConfigError`` unless ``value`` has the field's type, is one of its choices and inside its bounds."""
+    name, bounds = option.name, option.metadata
+    items = value if isinstance(option_default(option), list) else [value]
+    if not isinstance(items, list):
+        raise ConfigError(f"{name} is {value!r}, not a list: write {name}=[{value!r}]")
+    kind = {"classes": str, "diffaugment": str, "snapshot_epochs": int}.get(name, option.type)
+    for item in items:
+        if isinstance(item, bool) or not isinstance(item, (int, float) if kind is float else kind):
+            raise ConfigError(f"{name} is {item!r}, a {type(item).__name__}: it takes {_article(kind)}")
+        if name in CHOICES and item not in CHOICES[name]:
+            raise unknown(name, item, CHOICES[name])
+        if kind in (int, float) and not (
+            math.isfinite(item)
+            and item >= bounds.get("low", -math.inf)
+            and item > bounds.get("above", -math.inf)
+            and item < bounds.get("below", math.inf)
+        ):
+            ranges = {"low": "at least", "above": "above", "below": "below"}
+            valid = " and ".join(f"{ranges[key]} {bounds[key]:g}" for key in ranges if key in bounds)
+            raise ConfigError(f"{name} is {item}: it must be {valid or 'finite'}")
+
+
+def option_default(option: dataclasses.Field) -> Any:
+    """The default of a config field, lists included."""
+    return option.default if option.default is not dataclasses.MISSING else option.default_factory()
+
+
+def _article(kind: type) -> str:
+    return {int: "a whole number", float: "a number", str: "a word"}[kind]
+
+
+# Each preset: the fields in which it differs from the defaults above, and where it comes from.
+# What a source leaves open follows the DCGAN paper (Radford 2016): N(0, 0.02) weights, slope 0.2, Adam 2e-4 / 0.5.
+PRESETS: dict[str, dict[str, Any]] = {
+    # The convolutional noise study: one class, upsampling + convolution, batch norm, LeakyReLU and dropout in G;
+    # strided convolution, batch norm and dropout in D; BCE; Adam. Open in the source, chosen here: 32 base channels
+    # and batch 32 (more updates in the same minutes), channel dropout 0.25 in D as in common practice and a light
+    # 0.05 in G, because G's dropout is a second source of noise beside the one under study.
+    "conv-noise": {
+        "generator": "upsample",
+        "discriminator": "strided",
+        "g_dropout": 0.05,
+        "d_dropout": 0.25,
+        "d_channels": 64,
+        "loss": "bce",
+        "batch_size": 32,
+    },
+    # DCGAN: no dense layer on either side, 100-d noise reshaped to 1x1, fractionally strided convolutions, batch norm,
+    # ReLU, Tanh in G; strided convolutions, batch norm, LeakyReLU in D; BCE; instance noise on D's input.
+    # Grids at 20, 40, 60, 80, 100 epochs as the source drew them. Open, chosen here: noise of 0.1 (Sonderby 2017).
+    "dcgan": {
+        "generator": "transposed",
+        "discriminator": "dcgan",
+        "g_channels": 64,
+        "d_channels": 64,
+        "loss": "bce",
+        "instance_noise": 0.1,
+        "batch_size": 64,
+        "epochs": 100,
+        "snapshot_epochs": [20, 40, 60, 80, 100],
+    },
+}

@@ -1,0 +1,222 @@
+"""The networks. A table of generators and one of discriminators; both grow with the resolution (32, 64, 128).
+
+G: z (N, d) float32 -> images (N, 3, R, R) in [-1, 1].  D: images (N, 3, R, R) -> logits (N,).
+Nothing here draws from torch's global random state: weights and dropout use the generators handed to them.
+"""
+
+import copy
+import math
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from ganlab.config import Config
+
+
+class Dropout(nn.Module):
+    """Drops whole channels while training (Tompson 2015), from a stream of its own so that a resumed run repeats it."""
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.p = p
+        self.stream: torch.Generator | None = None
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not self.training:
+            return x
+        kept = torch.rand(x.shape[:2] + (1, 1), generator=self.stream, device=x.device) >= self.p
+        return x * (kept.to(x.dtype) / (1 - self.p))
+
+    def extra_repr(self) -> str:
+        return f"p={self.p}"
+
+
+def _dropout(p: float) -> list[nn.Module]:
+    return [Dropout(p)] if p else []
+
+
+def _stages(config: Config) -> int:
+    """How many doublings lead from 4x4 to the resolution."""
+    return int(math.log2(config.resolution // 4))
+
+
+def upsample_generator(config: Config) -> nn.Module:
+    """Dense stem to 4x4, then nearest-neighbour upsampling + 3x3 convolution, batch norm, LeakyReLU, dropout; Tanh."""
+    stages = _stages(config)
+    channels = [config.g_channels * 2**i for i in reversed(range(stages + 1))]
+    layers: list[nn.Module] = [
+        nn.Linear(config.latent_dim, channels[0] * 16, bias=False),
+        nn.BatchNorm1d(channels[0] * 16),
+        nn.LeakyReLU(0.2),
+        nn.Unflatten(1, (channels[0], 4, 4)),
+    ]
+    for wide, narrow in zip(channels[:-1], channels[1:], strict=True):
+        layers += [
+            nn.Upsample(scale_factor=2),
+            nn.Conv2d(wide, narrow, 3, padding=1, bias=False),
+            nn.BatchNorm2d(narrow),
+            nn.LeakyReLU(0.2),
+            *_dropout(config.g_dropout),
+        ]
+    return nn.Sequential(*layers, nn.Conv2d(channels[-1], 3, 3, padding=1), nn.Tanh())
+
+
+def transposed_generator(config: Config) -> nn.Module:
+    """DCGAN (Radford 2016): z as a 1x1 image, 4x4 transposed convolutions, batch norm, ReLU; Tanh; no dense layer."""
+    stages = _stages(config)
+    channels = [config.g_channels * 2**i for i in reversed(range(stages))]
+    layers: list[nn.Module] = [
+        nn.Unflatten(1, (config.latent_dim, 1, 1)),
+        nn.ConvTranspose2d(config.latent_dim, channels[0], 4, 1, 0, bias=False),
+        nn.BatchNorm2d(channels[0]),
+        nn.ReLU(),
+        *_dropout(config.g_dropout),
+    ]
+    for wide, narrow in zip(channels[:-1], channels[1:], strict=True):
+        layers += [
+            nn.ConvTranspose2d(wide, narrow, 4, 2, 1, bias=False),
+            nn.BatchNorm2d(narrow),
+            nn.ReLU(),
+            *_dropout(config.g_dropout),
+        ]
+    return nn.Sequential(*layers, nn.ConvTranspose2d(channels[-1], 3, 4, 2, 1), nn.Tanh())
+
+
+def _strided(config: Config) -> tuple[list[nn.Module], int]:
+    """4x4 stride-2 convolutions down to 4x4, batch norm (not on the first), LeakyReLU, dropout; and the last width."""
+    layers: list[nn.Module] = []
+    width, before = config.d_channels, 3
+    for stage in range(_stages(config)):
+        layers += [
+            nn.Conv2d(before, width, 4, 2, 1, bias=stage == 0),
+            *([nn.BatchNorm2d(width)] if stage else []),
+            nn.LeakyReLU(0.2),
+            *_dropout(config.d_dropout),
+        ]
+        before, width = width, 2 * width
+    return layers, before
+
+
+def strided_discriminator(config: Config) -> nn.Module:
+    """Strided convolutions to 4x4 and one dense logit."""
+    layers, width = _strided(config)
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(width * 16, 1), nn.Flatten(0))
+
+
+def dcgan_discriminator(config: Config) -> nn.Module:
+    """DCGAN (Radford 2016): strided convolutions to 4x4 and a 4x4 convolution to the logit; no dense layer."""
+    layers, width = _strided(config)
+    return nn.Sequential(*layers, nn.Conv2d(width, 1, 4, 1, 0), nn.Flatten(0))
+
+
+GENERATORS: dict[str, Callable[[Config], nn.Module]] = {
+    "upsample": upsample_generator,
+    "transposed": transposed_generator,
+}
+DISCRIMINATORS: dict[str, Callable[[Config], nn.Module]] = {
+    "strided": strided_discriminator,
+    "dcgan": dcgan_discriminator,
+}
+
+
+def build(config: Config, init: torch.Generator, dropout: torch.Generator | None = None) -> tuple[nn.Module, nn.Module]:
+    """(G, D) of the config on the CPU, weights drawn from ``init``, dropout drawing from ``dropout``."""
+    with torch.random.fork_rng(devices=[]):  # the layers' own initialisation is overwritten below
+        networks = GENERATORS[config.generator](config), DISCRIMINATORS[config.discriminator](config)
+    for network in networks:
+        _initialise(network, init)
+        for module in network.modules():
+            if isinstance(module, Dropout):
+                module.stream = dropout
+    return networks
+
+
+@torch.no_grad()
+def _initialise(network: nn.Module, stream: torch.Generator) -> None:
+    """Weights N(0, 0.02), batch-norm scales N(1, 0.02), biases 0 (Radford 2016, section 4)."""
+    for module in network.modules():
+        own = dict(module.named_parameters(recurse=False))
+        if not own:
+            continue
+        is_norm = isinstance(module, nn.modules.batchnorm._BatchNorm)
+        own["weight"].normal_(1.0 if is_norm else 0.0, 0.02, generator=stream)
+        if own.get("bias") is not None:
+            own["bias"].zero_()
+
+
+class Ema:
+    """Exponential moving average of a network's weights AND batch-norm buffers.
+
+    The half-life is counted in images, and is at most a twentieth of the images seen so far, so that the average
+    leaves the initial weights behind quickly (Karras 2020, ADA, ramp-up 0.05). A half-life of 0 keeps a plain copy.
+    """
+
+    def __init__(self, network: nn.Module, half_life: int) -> None:
+        self.network = copy.deepcopy(network).eval().requires_grad_(False)
+        self.half_life = half_life
+        self._pairs = self._matched(network)
+
+    def _matched(self, source: nn.Module) -> tuple[list, list, list, list]:
+        ours, theirs = self.network.state_dict(), source.state_dict()
+        floats = [key for key, value in ours.items() if value.is_floating_point()]
+        counts = [key for key in ours if key not in floats]
+        return (
+            [ours[k] for k in floats],
+            [theirs[k] for k in floats],
+            [ours[k] for k in counts],
+            [theirs[k] for k in counts],
+        )
+
+    @torch.no_grad()
+    def update(self, images_seen: int, batch_size: int) -> None:
+        """One step towards the network, of which ``images_seen`` images were trained in all."""
+        averages, weights, our_counts, their_counts = self._pairs
+        half_life = min(self.half_life, images_seen / 20)
+        decay = 0.5 ** (batch_size / half_life) if half_life else 0.0
+        torch._foreach_lerp_(averages, weights, 1 - decay)
+        for ours, theirs in zip(our_counts, their_counts, strict=True):
+            ours.copy_(theirs)
+
+
+@torch.no_grad()
+def generate(generator: nn.Module, latents: torch.Tensor, batch_size: int = 256) -> torch.Tensor:
+    """Images uint8 (N, 3, R, R), on the CPU, of latents (N, d), by G in evaluation mode.
+
+    [-1, 1] becomes 0..255 by rounding, the same for every image: nothing is rescaled by its own range.
+    """
+    was_training = generator.training
+    generator.eval()
+    device = next(generator.parameters()).device
+    images = [to_uint8(generator(part.to(device))).cpu() for part in latents.split(batch_size)]
+    generator.train(was_training)
+    return torch.cat(images)
+
+
+def to_uint8(images: torch.Tensor) -> torch.Tensor:
+    """[-1, 1] float -> 0..255 uint8."""
+    return ((images.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).contiguous()
+
+
+def to_float(images: torch.Tensor) -> torch.Tensor:
+    """0..255 uint8 -> [-1, 1] float32."""
+    return images.float() / 127.5 - 1
+
+
+@torch.no_grad()
+def summary(network: nn.Module, example: torch.Tensor) -> list[dict[str, object]]:
+    """One row a layer: what it is, the shape it returns for one example, and its parameters."""
+    rows: list[dict[str, object]] = []
+
+    def note(module: nn.Module, _: tuple, output: torch.Tensor) -> None:
+        count = sum(p.numel() for p in module.parameters())
+        rows.append(
+            {"layer": repr(module), "output": " x ".join(map(str, output.shape[1:])) or "1", "parameters": count}
+        )
+
+    network = copy.deepcopy(network).eval()
+    hooks = [module.register_forward_hook(note) for module in network.modules() if not list(module.children())]
+    network(example)
+    for hook in hooks:
+        hook.remove()
+    return rows

@@ -1,0 +1,99 @@
+"""Running notebooks: where they start from, and how papermill executes one in batch. Knows nothing of GANs."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from ganlab import GanlabError
+from ganlab.config import unknown
+
+BATCH = "GANLAB_BATCH"  # set in the kernel of a batch run: nobody watches, so nothing is drawn live
+
+
+class NotebookError(GanlabError):
+    """A notebook that cannot be found, takes other parameters, or stopped with an error."""
+
+
+def project_root(start: Path | None = None) -> Path:
+    """The nearest folder above (or at) ``start`` that holds ``notebooks/experiment.ipynb``."""
+    start = (start or Path.cwd()).resolve()
+    for folder in (start, *start.parents):
+        if (folder / "notebooks" / "experiment.ipynb").exists():
+            return folder
+    raise NotebookError(f"{start} is not inside a ganlab checkout: change to the folder that holds notebooks/")
+
+
+def begin() -> None:
+    """A notebook's first call: works from the project root, wherever it was opened, so that paths mean the same."""
+    os.chdir(project_root())
+
+
+def is_live() -> bool:
+    """Whether someone watches: a kernel is running this, and not in batch."""
+    if os.environ.get(BATCH):
+        return False
+    try:
+        from IPython import get_ipython
+    except ImportError:
+        return False
+    return hasattr(get_ipython(), "kernel")
+
+
+def execute(name: str, target: Path, parameters: dict[str, Any]) -> Path:
+    """Runs ``notebooks/<name>.ipynb`` with papermill and leaves the executed notebook at ``target``.
+
+    While it runs, and if it fails, the notebook lies beside the target as ``<target>.partial.ipynb``; an earlier target
+    is replaced only by a finished one. Raises ``NotebookError`` for a parameter that the notebook's ``parameters``
+    cell does not name, and when a cell fails, with the cell's error.
+    """
+    import nbformat
+    import papermill
+    from papermill.exceptions import PapermillExecutionError
+
+    source = project_root() / "notebooks" / f"{name}.ipynb"
+    if not source.exists():
+        raise unknown("notebook", name, sorted(path.stem for path in source.parent.glob("*.ipynb")))
+    known = papermill.inspect_notebook(str(source))
+    for key in parameters:
+        if key not in known:
+            raise unknown(f"parameter of {source.name}", key, known)
+    target = Path(target)
+    partial = target.with_suffix(".partial.ipynb")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.environ[BATCH] = "1"
+        papermill.execute_notebook(
+            str(source),
+            str(partial),
+            parameters,
+            progress_bar=False,
+            log_output=False,
+            stdout_file=sys.stdout,
+            kernel_name="python3",
+        )
+    except PapermillExecutionError as error:
+        if error.ename == "KeyboardInterrupt":
+            raise KeyboardInterrupt from None
+        raise NotebookError(f"{error.evalue} ({error.ename} in {partial})") from None
+    except OSError as error:
+        raise NotebookError(
+            f"cannot write {target} ({error.strerror or error}): choose another folder with --out"
+        ) from None
+    finally:
+        os.environ.pop(BATCH, None)
+    notebook = nbformat.read(partial, as_version=4)
+    strip(notebook)
+    nbformat.validate(notebook)
+    nbformat.write(notebook, partial)
+    os.replace(partial, target)
+    return target
+
+
+def strip(notebook: Any) -> None:
+    """Takes out what must not be committed: widget state (GitHub refuses to render it) and this machine's paths."""
+    notebook.metadata.pop("widgets", None)
+    notebook.metadata.pop("papermill", None)
+    for cell in notebook.cells:
+        cell.metadata.pop("papermill", None)
+        cell.metadata.pop("execution", None)

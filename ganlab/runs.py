@@ -1,0 +1,283 @@
+"""A run's folder: the only module that knows where files lie. Never trains, never draws.
+
+Every file is written to a neighbour first and then renamed, so a kill at any moment leaves the old file or the new
+one. The checkpoint before the last is kept as well, for the day the last one turns out damaged.
+"""
+
+import contextlib
+import datetime
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import filelock
+import numpy as np
+import pandas as pd
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+import ganlab
+from ganlab import GanlabError, models
+from ganlab.config import Config
+from ganlab.data import ImageSet
+
+
+class RunError(GanlabError):
+    """A run folder that cannot be used as asked."""
+
+
+class Run:
+    """The files of one run under ``path``. Nothing is created before ``claim``."""
+
+    def __init__(self, path: str | os.PathLike) -> None:
+        self.path = Path(path)
+        self.checkpoint_path = self.path / "checkpoint.pt"
+        self.previous_path = self.path / "checkpoint.previous.pt"
+        self.generator_path = self.path / "generator.safetensors"
+
+    # --- who may write here
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keeps a second process out. The lock dies with its process, so a killed run leaves none behind."""
+        with _clear_os_errors(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = filelock.FileLock(self.path / ".lock", timeout=0)
+            try:
+                lock.acquire()
+            except filelock.Timeout:
+                raise RunError(
+                    f"another process is training in {self.path}: wait for it, or choose another folder"
+                ) from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def claim(self, config: Config, data: ImageSet) -> None:
+        """Makes the folder this config's own. Raises ``RunError`` if it belongs to another run, naming the fields."""
+        identity = config.identity(data.fingerprint)
+        if (self.path / "config.json").exists():
+            kept = self._read("config.json")
+            if kept["identity"] != identity:
+                fields = config.differences(Config.from_dict(kept["config"]))
+                fields += ["the images (other pixels, labels or order)"] * (
+                    kept["data"]["fingerprint"] != data.fingerprint
+                )
+                raise RunError(
+                    f"{self.path} holds another run ({'; '.join(fields)}): choose another folder, or delete it"
+                )
+            done = self.finished_epochs
+            if done > config.epochs:
+                raise RunError(
+                    f"{self.path} has already run {done} epochs: ask for {done} or more, or choose another folder"
+                )
+        for litter in self.path.glob(".*.tmp"):
+            litter.unlink(missing_ok=True)
+        about = {
+            "fingerprint": data.fingerprint,
+            "source": data.source,
+            "split": data.split,
+            "images": len(data),
+            "names": data.names,
+        }
+        self.write_json("config.json", {"identity": identity, "config": config.to_dict(), "data": about})
+
+    # --- what the folder says
+
+    @property
+    def config(self) -> Config:
+        return Config.from_dict(self._read("config.json")["config"])
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        return self._read("metrics.json")
+
+    @property
+    def finished_epochs(self) -> int:
+        """Epochs of the finished run; 0 while there is none."""
+        return self.metrics["epochs"] if (self.path / "metrics.json").exists() else 0
+
+    @property
+    def history(self) -> pd.DataFrame:
+        """One row an epoch, so far."""
+        path = self.path / "history.csv"
+        return pd.read_csv(path) if path.exists() else pd.DataFrame()
+
+    def grids(self) -> dict[int, Path]:
+        """Snapshot grids by epoch."""
+        found = sorted((self.path / "samples").glob("epoch_*.png"))
+        return {int(re.sub(r"\D", "", path.stem)): path for path in found}
+
+    def _read(self, name: str) -> dict[str, Any]:
+        try:
+            return json.loads((self.path / name).read_text())
+        except FileNotFoundError:
+            raise RunError(
+                f"{self.path} is no run: it has no {name}; make one with 'ganlab train --out {self.path}'"
+            ) from None
+        except ValueError as error:
+            raise RunError(f"{self.path / name} is damaged ({error}): delete that file and train again") from None
+
+    # --- writing
+
+    def write(self, name: str, writer: Callable[[Path], object]) -> Path:
+        """Calls ``writer`` with a temporary path and renames the result to ``name``."""
+        return write_atomic(self.path / name, writer)
+
+    def write_json(self, name: str, values: dict[str, Any]) -> None:
+        self.write(name, lambda path: path.write_text(json.dumps(values, indent=2) + "\n"))
+
+    def write_history(self, rows: list[dict[str, float]]) -> None:
+        self.write("history.csv", lambda path: pd.DataFrame(rows).to_csv(path, index=False))
+
+    def write_grid(self, epoch: int, images: torch.Tensor) -> None:
+        self.write(f"samples/epoch_{epoch:04d}.png", lambda path: write_png(path, tile(images)))
+
+    # --- weights
+
+    def write_checkpoint(self, state: dict[str, Any]) -> None:
+        """The last one becomes the previous one in the same breath."""
+
+        def keep_previous(path: Path) -> None:
+            with open(path, "wb") as file:
+                torch.save(state, file)
+            if self.checkpoint_path.exists():
+                os.replace(self.checkpoint_path, self.previous_path)
+
+        self.write(self.checkpoint_path.name, keep_previous)
+
+    def read_checkpoint(self) -> dict[str, Any] | None:
+        """The newest readable checkpoint, on the CPU; None if the run has none. Warns if it is not the last one."""
+        present = [path for path in (self.checkpoint_path, self.previous_path) if path.exists()]
+        for path in present:
+            try:
+                return torch.load(path, map_location="cpu", weights_only=True)
+            except Exception as error:  # a damaged zip surfaces as any of a dozen types
+                reason = (str(error).splitlines() or [type(error).__name__])[0]
+                warnings.warn(f"{path} is damaged ({reason}); trying the checkpoint before it", stacklevel=2)
+        if present:
+            raise RunError(
+                f"no checkpoint in {self.path} can be read: delete checkpoint*.pt there to start the run again"
+            )
+        return None
+
+    def write_generator(self, generator: nn.Module, config: Config) -> None:
+        """Matrices and kernels in fp16, vectors (norms and their buffers) in fp32; the config rides along."""
+        tensors = {
+            key: (value.half() if value.ndim > 1 else value).cpu().contiguous()
+            for key, value in generator.state_dict().items()
+        }
+        about = {"config": json.dumps(config.to_dict()), "ganlab": ganlab.__version__}
+        self.write(self.generator_path.name, lambda path: save_file(tensors, path, about))
+
+    def read_generator(self) -> tuple[nn.Module, Config]:
+        """(the EMA generator in evaluation mode, its config). Raises ``RunError`` if it is missing or damaged."""
+        if not self.generator_path.exists():
+            raise RunError(f"{self.path} has no generator.safetensors: train it to its end with 'ganlab train' first")
+        try:
+            with safe_open(self.generator_path, "pt") as file:
+                config = Config.from_dict(json.loads(file.metadata()["config"]))
+                weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        except (SafetensorError, KeyError, TypeError, ValueError) as error:
+            raise RunError(
+                f"{self.generator_path} is damaged ({error}): delete it and run the training command again"
+            ) from None
+        generator = models.build(config, torch.Generator())[0]
+        generator.load_state_dict(weights)
+        return generator.eval(), config
+
+
+def write_atomic(path: Path, writer: Callable[[Path], object]) -> Path:
+    """``writer`` fills a temporary neighbour, which then takes the name: readers see the old file or the new one."""
+    with _clear_os_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}.tmp")
+        writer(temporary)
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    return path
+
+
+@contextlib.contextmanager
+def _clear_os_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise RunError(
+            f"cannot write {path} ({error.strerror or error}): choose a folder you may write to with --out"
+        ) from None
+
+
+def tile(images: torch.Tensor, columns: int = 8, gap: int = 1) -> np.ndarray:
+    """uint8 (N, 3, H, W) -> one white-gapped sheet uint8 (rows, columns, 3), filled row by row."""
+    n, _, height, width = images.shape
+    rows = -(-n // columns)
+    sheet = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap, 3), 255, np.uint8)
+    for place, image in enumerate(images.permute(0, 2, 3, 1).numpy()):
+        y, x = place // columns * (height + gap), place % columns * (width + gap)
+        sheet[y : y + height, x : x + width] = image
+    return sheet
+
+
+def write_png(path: Path, pixels: np.ndarray) -> None:
+    from PIL import Image
+
+    Image.fromarray(pixels).save(path, format="PNG", optimize=True)
+
+
+def read_png(path: Path) -> np.ndarray:
+    """uint8 (H, W, 3)."""
+    from PIL import Image
+
+    with Image.open(path) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+def provenance() -> dict[str, Any]:
+    """Where a result came from: versions, commit, hardware, threads, date."""
+    return {
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "commit": _commit(),
+        "versions": {
+            "ganlab": ganlab.__version__,
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+        },
+        "cpu": _cpu_name(),
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "platform": f"{sys.platform} {platform.machine()}",
+    }
+
+
+def _commit() -> str | None:
+    """The checkout's commit, with ``+`` if it has changes; None outside a checkout."""
+    here = Path(__file__).parent
+    try:
+        asked = [["rev-parse", "--short=12", "HEAD"], ["status", "--porcelain", "--untracked-files=no"]]
+        head, changes = (
+            subprocess.run(["git", "-C", here, *words], capture_output=True, text=True, check=True).stdout.strip()
+            for words in asked
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return head + ("+" if changes else "")
+
+
+def _cpu_name() -> str:
+    try:
+        return re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text()).group(1)
+    except (OSError, AttributeError):
+        return platform.processor() or platform.machine()

@@ -1,0 +1,330 @@
+"""The training step and the loop around it. ``for event in train(config, run): ...`` is the only way to train.
+
+A notebook, the command line and a test all watch the same generator of events. Every random draw comes from a named
+stream (init, data, augment, prior, dropout) that is saved with each checkpoint: two runs that differ only in their
+prior share weights, batches and augmentation, and a run that was killed and resumed ends with the bits of one that was not.
+"""
+
+import contextlib
+import hashlib
+import math
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from ganlab import GanlabError, priors
+from ganlab.augment import augment
+from ganlab.config import Config, ConfigError
+from ganlab.data import ImageSet, load
+from ganlab.losses import LOSSES
+from ganlab.models import Ema, build, generate, to_float
+from ganlab.runs import Run, provenance
+
+STREAMS = ("init", "data", "augment", "prior", "dropout")
+EVALUATION_SEED = 20_240_229  # the uniforms that every run is drawn and judged with
+SNAPSHOT_IMAGES = 64
+STATISTICS = ("d_loss_real", "d_loss_fake", "g_loss", "d_acc_real", "d_acc_fake")
+
+
+class Diverged(GanlabError):
+    """A loss or a weight is no longer a finite number."""
+
+
+@dataclass(frozen=True)
+class Event:
+    """kind: ``resumed``, ``progress`` (about once a second), ``epoch`` (row: its line of the history), ``snapshot``
+    (images: uint8 (64, 3, R, R) of the EMA generator, the same latents every time), ``checkpoint``, ``finished`` (row:
+    the run's metrics). epoch and step: how many are done; steps: how many the whole run has."""
+
+    kind: str
+    epoch: int
+    step: int
+    steps: int
+    row: dict[str, Any] = field(default_factory=dict)
+    images: torch.Tensor | None = None
+
+
+def train(config: Config, run: Run, data: ImageSet | None = None) -> Iterator[Event]:
+    """Trains to ``config.epochs``, from the last checkpoint if ``run`` has one; returns at once if it is finished.
+
+    SIGTERM and Ctrl-C finish the step, save a checkpoint and then stop. Raises ``ConfigError``, ``DataError`` or ``RunError``
+    before anything is written, and ``Diverged`` when a loss is not finite, the last good checkpoint kept.
+    """
+    data = data or load_data(config)
+    if len(data) < config.batch_size * config.d_steps:
+        raise ConfigError(
+            f"one step takes {config.batch_size} x {config.d_steps} images (batch_size x d_steps), more than "
+            f"the {len(data)} selected: make batch_size smaller or select more classes"
+        )
+    with run.lock():
+        run.claim(config, data)
+        if run.finished_epochs == config.epochs:
+            yield Event("finished", config.epochs, run.metrics["steps"], run.metrics["steps"], run.metrics)
+            return
+        session, began = Training(config, data), provenance()
+        checkpoint = run.read_checkpoint()
+        if checkpoint:
+            session.load_state_dict(checkpoint)
+            run.write_history(session.history)
+            yield session.event("resumed")
+        with stop_signals() as stop:
+            yield from _epochs(session, run, stop)
+        yield _finish(session, run, data, began)
+
+
+def load_data(config: Config) -> ImageSet:
+    """The images that the config names."""
+    return load(config.dataset, config.classes, config.split, config.resolution, config.limit)
+
+
+def evaluation_latents(config: Config, n: int = SNAPSHOT_IMAGES) -> torch.Tensor:
+    """(n, d) latents of the run's own prior, from uniforms that all runs of one latent size share."""
+    stream = torch.Generator().manual_seed(EVALUATION_SEED)
+    return priors.get(config.prior, config.arm).icdf(priors.uniforms(n, config.latent_dim, stream))
+
+
+def _epochs(session: "Training", run: Run, stop: "Stop") -> Iterator[Event]:
+    """Steps, and an event for whatever a watcher may care about. The clock stands still while the watcher has the event."""
+    config, unsaved, unsaid = session.config, 0.0, 0.0  # unsaved, unsaid: seconds since a checkpoint, since an event
+    while session.epoch < config.epochs:
+        started = time.perf_counter()
+        session.train_step()
+        seconds = time.perf_counter() - started
+        session.seconds += seconds
+        unsaved, unsaid = unsaved + seconds, unsaid + seconds
+        if session.epoch_is_over:
+            session.check_finite()
+            row = session.end_epoch()
+            run.write_history(session.history)
+            unsaid = 0.0
+            yield session.event("epoch", row=row)
+            if session.epoch in config.snapshots():
+                images = generate(session.ema.network, evaluation_latents(config))
+                run.write_grid(session.epoch, images)
+                yield session.event("snapshot", images=images)
+        elif unsaid >= 1:
+            unsaid = 0.0
+            yield session.event("progress")
+        if stop.requested or unsaved >= config.checkpoint_seconds:
+            session.check_finite()
+            run.write_checkpoint(session.state_dict())
+            unsaved = 0.0
+            yield session.event("checkpoint")
+        stop.check()
+
+
+def _finish(session: "Training", run: Run, data: ImageSet, began: dict[str, Any]) -> Event:
+    """Leaves the run's last checkpoint (more epochs can follow), its generator and, last of all, its metrics."""
+    config = session.config
+    run.write_checkpoint(session.state_dict())
+    run.write_generator(session.ema.network, config)
+    trained = sum(row["seconds"] for row in session.history)
+    metrics = {
+        "identity": config.identity(data.fingerprint),
+        "epochs": session.epoch,
+        "steps": session.step,
+        "images_seen": session.images_seen,
+        "training_seconds": round(trained, 2),
+        "images_per_second": round(session.images_seen / trained, 1),
+        "precision": session.precision,
+        "device": str(session.device),
+        "final": {key: session.history[-1][key] for key in ("d_loss", "g_loss", "d_acc_real", "d_acc_fake")},
+        "provenance": began,
+    }
+    run.write_json("metrics.json", metrics)
+    return session.event("finished", row=metrics)
+
+
+class Training:
+    """What changes while a run trains: networks, optimisers, average, streams, counters. Knows no files."""
+
+    def __init__(self, config: Config, data: ImageSet) -> None:
+        self.config = config
+        self.device = _device(config.device)
+        self.precision = config.precision if config.precision != "auto" else native_precision(self.device)
+        self.streams = {name: torch.Generator(self.device).manual_seed(_seed(config, name)) for name in STREAMS}
+        init = torch.Generator().manual_seed(_seed(config, "init"))  # weights are drawn on the CPU: same on any device
+        networks = build(config, init, self.streams["dropout"])
+        self.g, self.d = (n.to(self.device, memory_format=torch.channels_last) for n in networks)
+        self.ema = Ema(self.g, config.ema_half_life)
+        betas = (config.beta1, config.beta2)
+        self.g_optimiser = torch.optim.Adam(self.g.parameters(), config.g_lr, betas, fused=True)
+        self.d_optimiser = torch.optim.Adam(self.d.parameters(), config.d_lr, betas, fused=True)
+        self.loss = LOSSES[config.loss]
+        self.prior = priors.get(config.prior, config.arm)
+        self.images = data.images.to(self.device)
+        self.step = self.epoch = self.batch = self.images_seen = 0
+        self.seconds = 0.0  # of training, in the epoch under way
+        self.sums = torch.zeros(len(STATISTICS), device=self.device)
+        self.history: list[dict[str, float]] = []
+        self.order = self._shuffled()
+
+    def train_step(self) -> None:
+        """D on ``d_steps`` batches, then G against the last of them; the average follows G."""
+        config, n = self.config, self.config.batch_size
+        for _ in range(config.d_steps):
+            real = to_float(self.images[self._next_batch()]).to(memory_format=torch.channels_last)
+            latents = self.prior.sample(n, config.latent_dim, self.streams["prior"])
+            with self._autocast():
+                fake = self.g(latents)
+            d_real, d_fake, correct = self._discriminator_step(real, fake.detach())
+        self.d.requires_grad_(False)  # G's gradient passes through D, but D's own need not be computed
+        g_loss = self.loss.generator(self._judge(fake))
+        self.g_optimiser.zero_grad()
+        g_loss.backward()
+        self.g_optimiser.step()
+        self.d.requires_grad_(True)
+        self.step += 1
+        self.images_seen += n * config.d_steps
+        self.ema.update(self.images_seen, n * config.d_steps)
+        self.sums += torch.stack([d_real, d_fake, g_loss, *correct]).detach()
+
+    def _discriminator_step(self, real: torch.Tensor, fake: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        real_logits, fake_logits = self._judge(real), self._judge(fake)
+        d_real, d_fake = self.loss.discriminator(real_logits, fake_logits)
+        self.d_optimiser.zero_grad()
+        (d_real + d_fake).backward()
+        self.d_optimiser.step()
+        return d_real, d_fake, ((real_logits > 0).float().mean(), (fake_logits < 0).float().mean())
+
+    def _judge(self, images: torch.Tensor) -> torch.Tensor:
+        """D's logits (N,) float32 of augmented images."""
+        images = augment(images.float(), self.config.diffaugment, self.config.instance_noise, self.streams["augment"])
+        with self._autocast():
+            return self.d(images.contiguous(memory_format=torch.channels_last)).float()
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
+
+    @property
+    def epoch_is_over(self) -> bool:
+        """No whole step is left in the order of this epoch (what remains of it is dropped)."""
+        return self.batch + self.config.d_steps > len(self.images) // self.config.batch_size
+
+    def event(self, kind: str, **content: Any) -> Event:
+        steps = self.config.epochs * (len(self.images) // self.config.batch_size // self.config.d_steps)
+        return Event(kind, self.epoch, self.step, steps, **content)
+
+    def _next_batch(self) -> torch.Tensor:
+        start = self.batch * self.config.batch_size
+        self.batch += 1
+        return self.order[start : start + self.config.batch_size]
+
+    def _shuffled(self) -> torch.Tensor:
+        return torch.randperm(len(self.images), generator=self.streams["data"], device=self.device)
+
+    def end_epoch(self) -> dict[str, float]:
+        """Closes the epoch: its line of the history, fresh sums, a new order of the images."""
+        steps = self.step - (self.history[-1]["step"] if self.history else 0)
+        means = dict(zip(STATISTICS, (self.sums / steps).tolist(), strict=True))
+        self.epoch += 1
+        row = {
+            "epoch": self.epoch,
+            "step": self.step,
+            "images_seen": self.images_seen,
+            "d_loss": means["d_loss_real"] + means["d_loss_fake"],
+            **means,
+            "seconds": self.seconds,
+            "images_per_second": steps * self.config.batch_size * self.config.d_steps / self.seconds,
+        }
+        self.history.append({key: round(value, 6) for key, value in row.items()})
+        self.sums.zero_()
+        self.seconds, self.batch, self.order = 0.0, 0, self._shuffled()
+        return self.history[-1]
+
+    def check_finite(self) -> None:
+        """Raises ``Diverged`` if a loss of this epoch or a weight is not finite."""
+        weights = [*self.g.parameters(), *self.d.parameters()]
+        total = self.sums.sum() + torch.stack(torch._foreach_norm(weights)).sum()
+        if not math.isfinite(total.item()):
+            raise Diverged(
+                f"the loss is no longer finite in epoch {self.epoch + 1} (step {self.step}); the last good checkpoint is "
+                "kept: train with a lower g_lr and d_lr, another loss, or precision fp32"
+            )
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "networks": {name: getattr(self, name).state_dict() for name in ("g", "d")},
+            "ema": self.ema.network.state_dict(),
+            "optimisers": [self.g_optimiser.state_dict(), self.d_optimiser.state_dict()],
+            "streams": {name: stream.get_state() for name, stream in self.streams.items()},
+            "counters": {name: getattr(self, name) for name in ("step", "epoch", "batch", "images_seen", "seconds")},
+            "sums": self.sums,
+            "order": self.order,
+            "history": self.history,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.g.load_state_dict(state["networks"]["g"])
+        self.d.load_state_dict(state["networks"]["d"])
+        self.ema.network.load_state_dict(state["ema"])
+        self.g_optimiser.load_state_dict(state["optimisers"][0])
+        self.d_optimiser.load_state_dict(state["optimisers"][1])
+        for name, stream in self.streams.items():
+            stream.set_state(state["streams"][name])
+        for name, value in state["counters"].items():
+            setattr(self, name, value)
+        self.sums.copy_(state["sums"])
+        self.order = state["order"].to(self.device)
+        self.history = state["history"]
+
+
+def _seed(config: Config, stream: str) -> int:
+    """A stream's own seed: streams never overlap, and ``latent_seed`` moves the training latents alone."""
+    seed = config.latent_seed if stream == "prior" and config.latent_seed >= 0 else config.seed
+    return int.from_bytes(hashlib.sha256(f"{stream} {seed}".encode()).digest()[:7], "big")
+
+
+def _device(wanted: str) -> torch.device:
+    found = torch.cuda.is_available()
+    if wanted == "cuda" and not found:
+        raise ConfigError("device is cuda, but torch finds no GPU here: use device cpu or auto")
+    return torch.device("cuda" if found and wanted != "cpu" else "cpu")
+
+
+def native_precision(device: torch.device) -> str:
+    """``bf16`` where the hardware multiplies bf16 natively (AMX, AVX512-BF16, GPUs from compute 8.0), else ``fp32``."""
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.get_device_capability(device) >= (8, 0) else "fp32"
+    # The public torch.cpu.get_capabilities() is younger than the oldest torch that ganlab runs on.
+    native = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+    return "bf16" if native else "fp32"
+
+
+class Stop:
+    """Remembers the first request to stop, so that the step under way is finished and saved before it is obeyed."""
+
+    def __init__(self) -> None:
+        self.requested: signal.Signals | None = None
+
+    def request(self, number: int, _: object) -> None:
+        self.requested = signal.Signals(number)
+        for watched in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(watched, signal.SIG_DFL if watched == signal.SIGTERM else signal.default_int_handler)
+
+    def check(self) -> None:
+        """Raises what the signal would have raised."""
+        if self.requested == signal.SIGTERM:
+            raise SystemExit(128 + signal.SIGTERM)
+        if self.requested:
+            raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def stop_signals() -> Iterator[Stop]:
+    """Catches SIGINT and SIGTERM while it lasts (in the main thread: elsewhere Python lets nobody, and nothing is caught)."""
+    stop = Stop()
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        for watched in (signal.SIGINT, signal.SIGTERM):
+            before[watched] = signal.signal(watched, stop.request)
+    try:
+        yield stop
+    finally:
+        for watched, handler in before.items():
+            signal.signal(watched, handler)

@@ -1,0 +1,78 @@
+"""A config is what a user may type, and it answers a mistake with the valid choices."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+
+import pytest
+
+from ganlab import augment, losses, models
+from ganlab.config import CHOICES, DIFFAUGMENT, PRESETS, Config, ConfigError
+
+
+def test_the_vocabulary_and_the_tables_agree():
+    assert CHOICES["generator"] == tuple(models.GENERATORS)
+    assert CHOICES["discriminator"] == tuple(models.DISCRIMINATORS)
+    assert CHOICES["loss"] == tuple(losses.LOSSES)
+    assert tuple(augment.AUGMENTATIONS) == DIFFAUGMENT
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_survives_json(preset):
+    config = Config.from_preset(preset, classes=["ship"], seed=3)
+    assert Config.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"preset": "dcgam"}, r"unknown preset 'dcgam' \(did you mean 'dcgan'\?\): valid are conv-noise, dcgan"),
+        ({"prior": "cauchy"}, "unknown prior 'cauchy': valid are gaussian, uniform, poisson"),
+        ({"learning_rate": 0.1}, "unknown parameter 'learning_rate'.*valid are preset, dataset"),
+        ({"dataset": "cifar100"}, r"unknown dataset 'cifar100' \(did you mean 'cifar10'\?\).*path of a folder"),
+        ({"latent_dim": 0}, "latent_dim is 0: it must be at least 1"),
+        ({"resolution": 48}, "unknown resolution 48: valid are 32, 64, 128"),
+        ({"d_dropout": 1.0}, "d_dropout is 1.0: it must be at least 0 and below 1"),
+        ({"g_lr": float("nan")}, "g_lr is nan: it must be above 0"),
+        ({"epochs": 2.5}, "epochs is 2.5, a float: it takes a whole number"),
+        ({"epochs": True}, "epochs is True, a bool: it takes a whole number"),
+        ({"classes": "ship"}, r"classes is 'ship', not a list: write classes=\['ship'\]"),
+        ({"classes": ["ship", "ship"]}, "name one class twice"),
+        ({"diffaugment": ["colour"]}, r"unknown diffaugment 'colour' \(did you mean 'color'\?\)"),
+    ],
+)
+def test_a_mistake_is_answered_with_what_is_valid(changes, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        Config.from_preset(**{"preset": "conv-noise", **changes})
+
+
+def test_identity_moves_with_what_decides_the_result_and_with_nothing_else():
+    config = Config.from_preset("conv-noise")
+    changed = {"prior": "poisson", "seed": 1, "g_lr": 1e-4, "classes": ["ship"], "latent_seed": 9}
+    for key, value in changed.items():
+        assert config.replace(**{key: value}).identity("data") != config.identity("data"), key
+    for key, value in {"epochs": 99, "checkpoint_seconds": 5.0, "snapshot_epochs": [7], "device": "cpu"}.items():
+        assert config.replace(**{key: value}).identity("data") == config.identity("data"), key
+    assert config.identity("data") != config.identity("other data")
+
+
+def test_differences_name_the_fields():
+    config = Config.from_preset("conv-noise")
+    assert config.replace(prior="poisson", epochs=99).differences(config) == ["prior: 'gaussian' -> 'poisson'"]
+
+
+def test_snapshots_end_with_the_last_epoch():
+    assert Config.from_preset("conv-noise", epochs=7).snapshots() == [1, 2, 5, 7]
+    assert Config.from_preset("dcgan").snapshots() == [20, 40, 60, 80, 100]
+    assert Config.from_preset("dcgan", epochs=50).snapshots() == [20, 40, 50]
+
+
+def test_every_field_says_what_it_is():
+    for option in dataclasses.fields(Config):
+        assert option.metadata["help"], option.name
+
+
+def test_importing_ganlab_and_its_config_loads_no_torch():
+    code = "import sys, ganlab.config, ganlab.__main__; sys.exit('torch' in sys.modules or 'matplotlib' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
