@@ -29,7 +29,7 @@ def train(options: dict[str, Any]) -> None:
     """train a GAN; the same command again resumes or returns"""
     out, config = _pop_out(options), _config(options)
 
-    from ganlab.plots import watch
+    from ganlab.progress import watch
     from ganlab.runs import Run
     from ganlab.train import train as training
 
@@ -115,7 +115,7 @@ def _config(options: dict[str, Any]) -> Config:
 
 
 def _default_out(config: Config) -> Path:
-    """results/runs/<data>-<classes>-<preset>-<prior>-<arm>-s<seed>; a run that differs in more than that names its own."""
+    """results/runs/<data>-<classes>-<preset>-<prior>-<arm>-s<seed>: whoever varies more than that names a folder."""
     words = [Path(config.dataset).name, *config.classes, config.preset, config.prior, config.arm, f"s{config.seed}"]
     return Path("results/runs") / "-".join(words)
 

@@ -7,6 +7,7 @@ Nothing here draws from torch's global random state: weights and dropout use the
 import copy
 import math
 from collections.abc import Callable
+from itertools import pairwise
 
 import torch
 from torch import nn
@@ -25,7 +26,7 @@ class Dropout(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if not self.training:
             return x
-        kept = torch.rand(x.shape[:2] + (1, 1), generator=self.stream, device=x.device) >= self.p
+        kept = torch.rand(*x.shape[:2], 1, 1, generator=self.stream, device=x.device) >= self.p
         return x * (kept.to(x.dtype) / (1 - self.p))
 
     def extra_repr(self) -> str:
@@ -51,7 +52,7 @@ def upsample_generator(config: Config) -> nn.Module:
         nn.LeakyReLU(0.2),
         nn.Unflatten(1, (channels[0], 4, 4)),
     ]
-    for wide, narrow in zip(channels[:-1], channels[1:], strict=True):
+    for wide, narrow in pairwise(channels):
         layers += [
             nn.Upsample(scale_factor=2),
             nn.Conv2d(wide, narrow, 3, padding=1, bias=False),
@@ -73,7 +74,7 @@ def transposed_generator(config: Config) -> nn.Module:
         nn.ReLU(),
         *_dropout(config.g_dropout),
     ]
-    for wide, narrow in zip(channels[:-1], channels[1:], strict=True):
+    for wide, narrow in pairwise(channels):
         layers += [
             nn.ConvTranspose2d(wide, narrow, 4, 2, 1, bias=False),
             nn.BatchNorm2d(narrow),

@@ -1,8 +1,5 @@
 """Every figure. Takes images, frames and runs; returns matplotlib figures; computes nothing that a test would want."""
 
-import sys
-import time
-from collections.abc import Iterable
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -12,22 +9,20 @@ import seaborn as sns
 import torch
 from matplotlib.figure import Figure
 from torch import nn
-from tqdm.auto import tqdm
 
-from ganlab import notebooks, priors
+from ganlab import priors
 from ganlab.config import Config
 from ganlab.models import generate
 from ganlab.runs import Run, read_png, tile
-from ganlab.train import EVALUATION_SEED, Event
+from ganlab.train import EVALUATION_SEED
 
 DPI = 110
 COLOURS = sns.color_palette("colorblind", 10)
 PRIOR_COLOURS = dict(zip(priors.PRIORS, COLOURS, strict=False))
 REAL, FAKE, GENERATOR = COLOURS[0], COLOURS[1], COLOURS[2]
-LIVE_SECONDS = 2.0  # between redraws while training is watched: drawing costs about 50 ms
 
 
-def _figure(rows: int, columns: int, width: float, height: float) -> tuple[Figure, Any]:
+def new_figure(rows: int, columns: int, width: float, height: float) -> tuple[Figure, Any]:
     """A figure that is shown only when it is a cell's value (or shown by hand), never twice."""
     figure, axes = plt.subplots(rows, columns, figsize=(width, height), dpi=DPI, layout="constrained", squeeze=False)
     plt.close(figure)
@@ -38,8 +33,8 @@ def images(pictures: torch.Tensor, columns: int = 8, title: str = "", scale: flo
     """uint8 (N, 3, H, W) as one sheet, filled row by row, ``scale`` screen pixels to an image pixel."""
     sheet = tile(pictures, columns)
     height, width = (side * scale * 32 / pictures.shape[-1] / DPI for side in sheet.shape[:2])
-    figure, axes = _figure(1, 1, max(width, 1.5), height + (0.3 if title else 0))
-    _show(axes[0, 0], sheet, title)
+    figure, axes = new_figure(1, 1, max(width, 1.5), height + (0.3 if title else 0))
+    show(axes[0, 0], sheet, title)
     return figure
 
 
@@ -49,15 +44,15 @@ def sheets(named: dict[str, np.ndarray], across: int = 4) -> Figure:
     rows = -(-len(named) // across)
     side = 9 / across
     ratio = max(sheet.shape[0] / sheet.shape[1] for sheet in named.values())
-    figure, axes = _figure(rows, across, 9, rows * (side * ratio + 0.3))
+    figure, axes = new_figure(rows, across, 9, rows * (side * ratio + 0.3))
     for axis in axes.flat:
         axis.axis("off")
     for axis, (name, sheet) in zip(axes.flat, named.items(), strict=False):
-        _show(axis, sheet, name)
+        show(axis, sheet, name)
     return figure
 
 
-def _show(axis: plt.Axes, sheet: np.ndarray, title: str = "") -> None:
+def show(axis: plt.Axes, sheet: np.ndarray, title: str = "") -> None:
     axis.imshow(sheet, interpolation="nearest")
     axis.set_title(title, fontsize=9)
     axis.axis("off")
@@ -79,7 +74,7 @@ def real_and_generated(real: torch.Tensor, generated: torch.Tensor, columns: int
 
 def curves(history: pd.DataFrame) -> Figure:
     """Losses of G and D, D's accuracy on real and generated images, and seconds, epoch by epoch."""
-    figure, axes = _figure(1, 3, 10, 2.8)
+    figure, axes = new_figure(1, 3, 10, 2.8)
     draw_curves(list(axes[0]), history)
     return figure
 
@@ -112,71 +107,3 @@ def interpolation(generator: nn.Module, config: Config, strips: int = 4, steps: 
     start, end = (priors.uniforms(strips, config.latent_dim, stream) for _ in range(2))
     latents = torch.stack([prior.interpolate(start, end, t) for t in np.linspace(0, 1, steps)], 1).flatten(0, 1)
     return images(generate(generator, latents), columns=steps)
-
-
-def watch(events: Iterable[Event]) -> None:
-    """Follows a training to its end: live curves and the newest grid in JupyterLab, a few plain lines in batch.
-
-    A terminal gets a progress bar. Whatever stops the training is raised here.
-    """
-    (_watch_live if notebooks.is_live() else _watch_bar if sys.stderr.isatty() else _watch_lines)(events)
-
-
-def describe(event: Event) -> str:
-    """One line for an event of training."""
-    row, where = event.row, f"epoch {event.epoch}, step {event.step}/{event.steps}"
-    if event.kind == "epoch":
-        return (
-            f"{where}: d_loss {row['d_loss']:.3f}  g_loss {row['g_loss']:.3f}  D right on real {row['d_acc_real']:.0%} "
-            f"generated {row['d_acc_fake']:.0%}  {row['seconds']:.1f} s  {row['images_per_second']:.0f} images/s"
-        )
-    if event.kind == "finished":
-        return f"finished: {row['epochs']} epochs, {row['images_seen']} images seen, {row['training_seconds']:.0f} s of training"
-    if event.kind == "resumed":
-        return f"going on from the checkpoint at {where}"
-    return f"{event.kind} at {where}"
-
-
-def _watch_lines(events: Iterable[Event], every_seconds: float = 30.0) -> None:
-    """Start, end, snapshots' epochs, and otherwise a line in 30 seconds at most: a log that stays short over hours."""
-    said = -every_seconds
-    for event in events:
-        now = time.monotonic()
-        if event.kind in ("resumed", "finished") or (event.kind == "epoch" and now - said >= every_seconds):
-            print(describe(event), flush=True)
-            said = now
-
-
-def _watch_bar(events: Iterable[Event]) -> None:
-    with tqdm(unit="step", dynamic_ncols=True) as bar:
-        for event in events:
-            bar.total = event.steps
-            if event.kind == "resumed":
-                bar.initial = event.step
-            bar.update(event.step - bar.n)
-            if event.kind == "epoch":
-                row = event.row
-                bar.set_postfix_str(f"epoch {event.epoch} d {row['d_loss']:.3f} g {row['g_loss']:.3f}")
-            elif event.kind in ("resumed", "finished"):
-                bar.write(describe(event))
-
-
-def _watch_live(events: Iterable[Event]) -> None:
-    from IPython.display import HTML, display
-
-    figure, axes = _figure(1, 4, 13, 2.8)
-    *curve_axes, grid_axis = axes[0]
-    grid_axis.axis("off")
-    history, drawn = [], 0.0
-    line = display(HTML("starting"), display_id=True)
-    picture = display(figure, display_id=True)
-    for event in events:
-        line.update(HTML(f"<code>{describe(event)}</code>"))
-        if event.kind == "epoch":
-            history.append(event.row)
-        if event.kind == "snapshot":
-            _show(grid_axis, tile(event.images[:36], 6), f"epoch {event.epoch}")
-        if history and (event.kind == "finished" or time.monotonic() - drawn > LIVE_SECONDS):
-            draw_curves(curve_axes, pd.DataFrame(history))
-            picture.update(figure)
-            drawn = time.monotonic()

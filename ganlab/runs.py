@@ -13,6 +13,7 @@ import re
 import subprocess
 import sys
 import warnings
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -90,7 +91,9 @@ class Run:
             "images": len(data),
             "names": data.names,
         }
-        self.write_json("config.json", {"identity": identity, "config": config.to_dict(), "data": about})
+        wanted = {"identity": identity, "config": config.to_dict(), "data": about}
+        if not (self.path / "config.json").exists() or self._read("config.json") != wanted:
+            self.write_json("config.json", wanted)
 
     # --- what the folder says
 
@@ -161,8 +164,11 @@ class Run:
         present = [path for path in (self.checkpoint_path, self.previous_path) if path.exists()]
         for path in present:
             try:
+                with zipfile.ZipFile(path) as archive:  # torch reads past a flipped bit; the archive's checksums do not
+                    if archive.testzip():
+                        raise zipfile.BadZipFile("a checksum is wrong")
                 return torch.load(path, map_location="cpu", weights_only=True)
-            except Exception as error:  # a damaged zip surfaces as any of a dozen types
+            except Exception as error:  # a damaged file surfaces as any of a dozen types
                 reason = (str(error).splitlines() or [type(error).__name__])[0]
                 warnings.warn(f"{path} is damaged ({reason}); trying the checkpoint before it", stacklevel=2)
         if present:
@@ -177,7 +183,7 @@ class Run:
             key: (value.half() if value.ndim > 1 else value).cpu().contiguous()
             for key, value in generator.state_dict().items()
         }
-        about = {"config": json.dumps(config.to_dict()), "ganlab": ganlab.__version__}
+        about = {"config": json.dumps(config.to_dict())}  # one key: safetensors writes several in random order
         self.write(self.generator_path.name, lambda path: save_file(tensors, path, about))
 
     def read_generator(self) -> tuple[nn.Module, Config]:

@@ -2,7 +2,7 @@
 
 A notebook, the command line and a test all watch the same generator of events. Every random draw comes from a named
 stream (init, data, augment, prior, dropout) that is saved with each checkpoint: two runs that differ only in their
-prior share weights, batches and augmentation, and a run that was killed and resumed ends with the bits of one that was not.
+prior share weights, batches and augmentation, and a killed and resumed run ends with the bits of one never killed.
 """
 
 import contextlib
@@ -31,7 +31,7 @@ SNAPSHOT_IMAGES = 64
 STATISTICS = ("d_loss_real", "d_loss_fake", "g_loss", "d_acc_real", "d_acc_fake")
 
 
-class Diverged(GanlabError):
+class DivergedError(GanlabError):
     """A loss or a weight is no longer a finite number."""
 
 
@@ -52,8 +52,8 @@ class Event:
 def train(config: Config, run: Run, data: ImageSet | None = None) -> Iterator[Event]:
     """Trains to ``config.epochs``, from the last checkpoint if ``run`` has one; returns at once if it is finished.
 
-    SIGTERM and Ctrl-C finish the step, save a checkpoint and then stop. Raises ``ConfigError``, ``DataError`` or ``RunError``
-    before anything is written, and ``Diverged`` when a loss is not finite, the last good checkpoint kept.
+    SIGTERM and Ctrl-C finish the step, save a checkpoint and then stop. Raises ``ConfigError``, ``DataError`` or
+    ``RunError`` before anything is written; ``DivergedError`` when a loss is not finite, the last good checkpoint kept.
     """
     data = data or load_data(config)
     if len(data) < config.batch_size * config.d_steps:
@@ -89,7 +89,7 @@ def evaluation_latents(config: Config, n: int = SNAPSHOT_IMAGES) -> torch.Tensor
 
 
 def _epochs(session: "Training", run: Run, stop: "Stop") -> Iterator[Event]:
-    """Steps, and an event for whatever a watcher may care about. The clock stands still while the watcher has the event."""
+    """Steps, and an event for whatever a watcher may care about. The clock stands still while the watcher has it."""
     config, unsaved, unsaid = session.config, 0.0, 0.0  # unsaved, unsaid: seconds since a checkpoint, since an event
     while session.epoch < config.epochs:
         started = time.perf_counter()
@@ -238,13 +238,13 @@ class Training:
         return self.history[-1]
 
     def check_finite(self) -> None:
-        """Raises ``Diverged`` if a loss of this epoch or a weight is not finite."""
+        """Raises ``DivergedError`` if a loss of this epoch or a weight is not finite."""
         weights = [*self.g.parameters(), *self.d.parameters()]
         total = self.sums.sum() + torch.stack(torch._foreach_norm(weights)).sum()
         if not math.isfinite(total.item()):
-            raise Diverged(
-                f"the loss is no longer finite in epoch {self.epoch + 1} (step {self.step}); the last good checkpoint is "
-                "kept: train with a lower g_lr and d_lr, another loss, or precision fp32"
+            raise DivergedError(
+                f"the loss is no longer finite in epoch {self.epoch + 1} (step {self.step}); the last good checkpoint "
+                "is kept: train with a lower g_lr and d_lr, another loss, or precision fp32"
             )
 
     def state_dict(self) -> dict[str, Any]:
@@ -317,7 +317,7 @@ class Stop:
 
 @contextlib.contextmanager
 def stop_signals() -> Iterator[Stop]:
-    """Catches SIGINT and SIGTERM while it lasts (in the main thread: elsewhere Python lets nobody, and nothing is caught)."""
+    """Catches SIGINT and SIGTERM while it lasts; outside the main thread Python lets nobody, and nothing is caught."""
     stop = Stop()
     before = {}
     if threading.current_thread() is threading.main_thread():

@@ -1,4 +1,4 @@
-"""What several tests need: real images where they lie, a small finished run, and the command line as a user calls it."""
+"""What several tests need: real images where they lie, a small finished run, the command line as a user calls it."""
 
 import os
 import subprocess

@@ -1,0 +1,83 @@
+"""Following a training to its end: a progress bar in a terminal, live curves in JupyterLab, plain lines in batch."""
+
+import sys
+import time
+from collections.abc import Iterable
+
+from tqdm import tqdm
+
+from ganlab import notebooks
+from ganlab.train import Event
+
+LINE_SECONDS = 30.0  # between two lines of a log: it stays short over hours
+REDRAW_SECONDS = 2.0  # between two drawings of the live curves, which cost about 50 ms each
+
+
+def watch(events: Iterable[Event]) -> None:
+    """Follows a training to its end: live curves and the newest grid in JupyterLab, a few plain lines in batch.
+
+    A terminal gets a progress bar. Whatever stops the training is raised here.
+    """
+    (_watch_live if notebooks.is_live() else _watch_bar if sys.stderr.isatty() else _watch_lines)(events)
+
+
+def describe(event: Event) -> str:
+    """One line for an event of training."""
+    row, where = event.row, f"epoch {event.epoch}, step {event.step}/{event.steps}"
+    if event.kind == "epoch":
+        return (
+            f"{where}: d_loss {row['d_loss']:.3f}  g_loss {row['g_loss']:.3f}  D right on real {row['d_acc_real']:.0%} "
+            f"generated {row['d_acc_fake']:.0%}  {row['seconds']:.1f} s  {row['images_per_second']:.0f} images/s"
+        )
+    if event.kind == "finished":
+        return f"finished: {row['epochs']} epochs, {row['images_seen']} images seen in {row['training_seconds']:.0f} s"
+    if event.kind == "resumed":
+        return f"going on from the checkpoint at {where}"
+    return f"{event.kind} at {where}"
+
+
+def _watch_lines(events: Iterable[Event]) -> None:
+    said = -LINE_SECONDS
+    for event in events:
+        now = time.monotonic()
+        if event.kind in ("resumed", "finished") or (event.kind == "epoch" and now - said >= LINE_SECONDS):
+            print(describe(event), flush=True)
+            said = now
+
+
+def _watch_bar(events: Iterable[Event]) -> None:
+    with tqdm(unit="step", dynamic_ncols=True) as bar:
+        for event in events:
+            bar.total = event.steps
+            if event.kind == "resumed":
+                bar.initial = event.step
+            bar.update(event.step - bar.n)
+            if event.kind == "epoch":
+                row = event.row
+                bar.set_postfix_str(f"epoch {event.epoch} d {row['d_loss']:.3f} g {row['g_loss']:.3f}")
+            elif event.kind in ("resumed", "finished"):
+                bar.write(describe(event))
+
+
+def _watch_live(events: Iterable[Event]) -> None:
+    import pandas as pd
+    from IPython.display import HTML, display
+
+    from ganlab import plots, runs
+
+    figure, axes = plots.new_figure(1, 4, 13, 2.8)
+    *curve_axes, grid_axis = axes[0]
+    grid_axis.axis("off")
+    history, drawn = [], 0.0
+    line = display(HTML("starting"), display_id=True)
+    picture = display(figure, display_id=True)
+    for event in events:
+        line.update(HTML(f"<code>{describe(event)}</code>"))
+        if event.kind == "epoch":
+            history.append(event.row)
+        if event.kind == "snapshot":
+            plots.show(grid_axis, runs.tile(event.images[:36], 6), f"epoch {event.epoch}")
+        if history and (event.kind == "finished" or time.monotonic() - drawn > REDRAW_SECONDS):
+            plots.draw_curves(curve_axes, pd.DataFrame(history))
+            picture.update(figure)
+            drawn = time.monotonic()

@@ -1,0 +1,62 @@
+"""Augmentation moves, colours and covers as it says, from the stream it is given, and lets gradients through."""
+
+import pytest
+import torch
+
+from ganlab.augment import AUGMENTATIONS, augment, cutout, translation
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def pictures(n: int = 64) -> torch.Tensor:
+    return torch.rand(n, 3, 32, 32, generator=seeded(1)) * 2 - 1
+
+
+@pytest.mark.parametrize("name", AUGMENTATIONS)
+def test_same_stream_same_result_and_shape(name):
+    images = pictures()
+    first = AUGMENTATIONS[name](images, seeded())
+    assert first.shape == images.shape
+    assert torch.equal(first, AUGMENTATIONS[name](images, seeded()))
+    assert not torch.equal(first, AUGMENTATIONS[name](images, seeded(2)))
+
+
+@pytest.mark.parametrize("name", AUGMENTATIONS)
+def test_gradient_flows_to_every_image(name):
+    images = pictures().requires_grad_()
+    AUGMENTATIONS[name](images, seeded()).square().sum().backward()
+    assert (images.grad.abs().sum((1, 2, 3)) > 0).all()
+
+
+def test_translation_shifts_whole_images_by_at_most_an_eighth_and_fills_with_zeros():
+    images = torch.zeros(256, 3, 32, 32)
+    images[:, :, 16, 16] = 1
+    moved = translation(images, seeded())
+    assert (moved.sum((2, 3)) == 1).all()
+    places = moved[:, 0].flatten(1).argmax(1)
+    shifts = torch.stack([places // 32 - 16, places % 32 - 16])
+    assert shifts.min() == -4
+    assert shifts.max() == 4
+    assert shifts.unique(dim=1).shape[1] > 60  # of 81
+
+
+def test_cutout_covers_at_most_a_quarter_and_all_channels_alike():
+    holes = cutout(torch.ones(256, 3, 32, 32), seeded()) == 0
+    share = holes[:, 0].float().mean((1, 2))
+    assert share.max() <= 0.25
+    assert share.min() > 0.03
+    assert torch.equal(holes[:, 0], holes[:, 2])
+
+
+def test_instance_noise_has_its_standard_deviation():
+    images = pictures()
+    noise = augment(images, [], 0.3, seeded()) - images
+    assert noise.std().item() == pytest.approx(0.3, rel=0.01)
+    assert noise.mean().item() == pytest.approx(0, abs=0.005)
+
+
+def test_nothing_asked_for_changes_nothing():
+    images = pictures()
+    assert augment(images, [], 0.0, seeded()) is images

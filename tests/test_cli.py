@@ -1,0 +1,113 @@
+"""The command line: what it makes, and the one sentence it answers a mistake with."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from conftest import TINY, ganlab, options
+from PIL import Image
+
+from ganlab.__main__ import main
+from ganlab.runs import Run
+from ganlab.sample import sample
+
+
+def test_train_makes_a_run_and_the_same_command_returns(tmp_path):
+    first = ganlab("train", *options(TINY, tmp_path / "run"))
+    assert first.returncode == 0, first.stderr
+    assert "finished: 2 epochs, 320 images seen" in first.stdout
+    metrics = (tmp_path / "run" / "metrics.json").read_bytes()
+    again = ganlab("train", *options(TINY, tmp_path / "run"))
+    assert again.returncode == 0
+    assert (tmp_path / "run" / "metrics.json").read_bytes() == metrics
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["train", "--prior", "cauchy"], "unknown prior 'cauchy': valid are gaussian, uniform, poisson, exponential"),
+        (["train", "--preset", "dcgam"], "unknown preset 'dcgam' (did you mean 'dcgan'?)"),
+        (["train", "--dataset", "cifar100"], "unknown dataset 'cifar100' (did you mean 'cifar10'?)"),
+        (["train", "--dataset", "shapes", "--classes", "car"], "unknown class 'car': valid are warm-disc, cool-disc"),
+        (["train", "--dataset", "./nowhere"], "there is no folder nowhere"),
+        (["train", "--latent-dim", "0"], "latent_dim is 0: it must be at least 1"),
+        (["experiment", "--prior", "cauchy"], "unknown prior 'cauchy'"),
+        (["sample", "--run", "nowhere", "--out", "x.npz"], "nowhere has no generator.safetensors"),
+        (["sample", "--run", "nowhere", "--out", "x.jpg"], "give a folder for PNG files, or a name ending in .npz"),
+        (["sample", "--run", "nowhere", "-n", "0", "--out", "x.npz"], "-n is 0: ask for at least 1 image"),
+    ],
+)
+def test_a_mistake_gets_one_sentence_and_exit_code_2(words, sentence, capsys):
+    assert main(words) == 2
+    said = capsys.readouterr().err
+    assert sentence in said
+    assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["train", "--latent-size", "0"], "unrecognized arguments: --latent-size"),
+        (["train", "--epochs", "many"], "invalid int value: 'many'"),
+        (["trian"], "invalid choice: 'trian'"),
+        ([], "required: COMMAND"),
+    ],
+)
+def test_an_option_that_does_not_exist_shows_the_usage(words, sentence, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(words)
+    assert sentence in capsys.readouterr().err
+
+
+def test_a_wrong_name_is_answered_without_loading_torch():
+    code = "import sys; from ganlab.__main__ import main; main(['train', '--prior', 'cauchy']); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
+
+
+def test_data_that_is_gone_is_one_sentence_and_leaves_no_folder(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("GANLAB_DATA", str(tmp_path / "gone.npz"))
+    assert main(["train", "--classes", "ship", "--out", str(tmp_path / "run")]) == 2
+    assert "gone.npz does not exist: correct the path, or unset it to download" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_place_that_cannot_be_written_is_one_sentence():
+    answer = ganlab("train", *options(TINY, "/proc/ganlab"))
+    assert answer.returncode == 2
+    assert "cannot write /proc/ganlab" in answer.stderr
+    assert "Traceback" not in answer.stderr
+
+
+def test_help_names_every_valid_choice(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main(["train", "--help"])
+    said = capsys.readouterr().out
+    for word in ("--prior", "laplacian", "--diffaugment", "translation", "--snapshot-epochs", "dcgan"):
+        assert word in said
+
+
+def test_sample_writes_the_same_images_as_npz_and_as_png(finished_run, tmp_path, capsys):
+    for out in ("x.npz", "png"):
+        words = ["sample", "--run", finished_run.path, "-n", "12", "--out", tmp_path / out, "--seed", "3"]
+        assert main(list(map(str, words))) == 0
+    images = np.load(tmp_path / "x.npz")["images"]
+    assert images.shape == (12, 32, 32, 3)
+    assert images.dtype == np.uint8
+    files = sorted((tmp_path / "png").iterdir())
+    assert len(files) == 12
+    assert all(np.array_equal(np.asarray(Image.open(file)), image) for file, image in zip(files, images, strict=True))
+    assert main(["sample", "--run", str(finished_run.path), "-n", "2", "--out", str(tmp_path / "png")]) == 2
+    assert "already holds PNG files" in capsys.readouterr().err
+
+
+def test_samples_come_from_the_prior_that_the_run_was_trained_with(finished_run, monkeypatch):
+    from ganlab import priors
+
+    asked = []
+    original = priors.get
+    monkeypatch.setattr(priors, "get", lambda *words: asked.append(words) or original(*words))
+    config = finished_run.config.replace(prior="poisson", arm="raw")
+    monkeypatch.setattr(Run, "read_generator", lambda run, read=Run.read_generator: (read(run)[0], config))
+    sample(finished_run, 3)
+    assert asked == [("poisson", "raw")]

@@ -1,0 +1,146 @@
+"""The networks are those of the sources: layers, shapes, activations, initial weights."""
+
+import pytest
+import torch
+from torch import nn
+
+from ganlab import models, priors
+from ganlab.config import Config
+from ganlab.train import evaluation_latents
+
+
+def built(preset: str, **changes) -> tuple[Config, nn.Module, nn.Module]:
+    config = Config.from_preset(preset, **changes)
+    return config, *models.build(config, torch.Generator().manual_seed(0), torch.Generator().manual_seed(1))
+
+
+def kinds(network: nn.Module) -> list[str]:
+    return [type(layer).__name__ for layer in network]
+
+
+# What seeds each preset: the layers of one stage, first and last layers, and the hyperparameters of its source.
+SOURCES = {
+    "conv-noise": {
+        "g_first": ["Linear", "BatchNorm1d", "LeakyReLU", "Unflatten"],
+        "g_stage": ["Upsample", "Conv2d", "BatchNorm2d", "LeakyReLU", "Dropout"],
+        "g_last": ["Conv2d", "Tanh"],
+        "d_first": ["Conv2d", "LeakyReLU", "Dropout"],
+        "d_stage": ["Conv2d", "BatchNorm2d", "LeakyReLU", "Dropout"],
+        "d_last": ["Flatten", "Linear", "Flatten"],
+        "config": {"loss": "bce", "g_lr": 2e-4, "d_lr": 2e-4, "beta1": 0.5, "latent_dim": 100, "instance_noise": 0.0},
+    },
+    "dcgan": {
+        "g_first": ["Unflatten", "ConvTranspose2d", "BatchNorm2d", "ReLU"],
+        "g_stage": ["ConvTranspose2d", "BatchNorm2d", "ReLU"],
+        "g_last": ["ConvTranspose2d", "Tanh"],
+        "d_first": ["Conv2d", "LeakyReLU"],
+        "d_stage": ["Conv2d", "BatchNorm2d", "LeakyReLU"],
+        "d_last": ["Conv2d", "Flatten"],
+        "config": {"loss": "bce", "g_lr": 2e-4, "d_lr": 2e-4, "beta1": 0.5, "latent_dim": 100, "instance_noise": 0.1,
+                   "epochs": 100, "snapshot_epochs": [20, 40, 60, 80, 100]},
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("preset", SOURCES)
+def test_preset_has_the_layers_and_hyperparameters_of_its_source(preset):
+    source = SOURCES[preset]
+    config, g, d = built(preset)
+    g_stages = 3 if preset == "conv-noise" else 2
+    assert kinds(g) == source["g_first"] + g_stages * source["g_stage"] + source["g_last"]
+    assert kinds(d) == source["d_first"] + 2 * source["d_stage"] + source["d_last"]
+    assert {key: getattr(config, key) for key in source["config"]} == source["config"]
+    assert all(layer.negative_slope == 0.2 for layer in [*g, *d] if isinstance(layer, nn.LeakyReLU))
+    if preset == "dcgan":
+        assert not any(isinstance(layer, nn.Linear) for layer in [*g, *d])
+
+
+@pytest.mark.parametrize("resolution", [32, 64, 128])
+@pytest.mark.parametrize("preset", SOURCES)
+def test_every_resolution_maps_latents_to_images_to_logits(preset, resolution):
+    config, g, d = built(preset, resolution=resolution, g_channels=4, d_channels=4)
+    images = g(priors.get("gaussian").sample(3, config.latent_dim))
+    assert images.shape == (3, 3, resolution, resolution)
+    assert images.abs().max() <= 1
+    assert d(images).shape == (3,)
+
+
+@pytest.mark.parametrize("preset", SOURCES)
+def test_initial_weights_are_those_of_the_dcgan_paper(preset):
+    _, g, d = built(preset)
+    for layer in [*g, *d]:
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear) and layer.weight.numel() > 5000:
+            assert layer.weight.std().item() == pytest.approx(0.02, rel=0.05)
+            assert abs(layer.weight.mean().item()) < 0.001
+        if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
+            assert layer.weight.mean().item() == pytest.approx(1, abs=0.01)
+        if getattr(layer, "bias", None) is not None:
+            assert (layer.bias == 0).all()
+
+
+def test_building_leaves_torchs_global_random_state_alone():
+    before = torch.get_rng_state()
+    built("conv-noise")
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_dropout_drops_whole_channels_from_its_own_stream_and_keeps_the_mean():
+    layer = models.Dropout(0.25)
+    layer.stream = torch.Generator().manual_seed(0)
+    x = torch.ones(200, 64, 4, 4)
+    dropped = layer.train()(x)
+    assert dropped.unique().tolist() == pytest.approx([0.0, 1 / 0.75])
+    assert (dropped.amax((2, 3)) == dropped.amin((2, 3))).all()
+    assert dropped.mean().item() == pytest.approx(1, abs=0.02)
+    assert torch.equal(layer.eval()(x), x)
+
+
+def test_ema_averages_weights_and_batch_norm_buffers():
+    network = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+    ema = models.Ema(network, half_life=64)
+    with torch.no_grad():
+        start = {key: value.clone() for key, value in network.state_dict().items()}
+        for value in network.state_dict().values():
+            value.add_(1)
+    ema.update(images_seen=10**6, batch_size=64)  # one half-life: half of the way, buffers included
+    for key, value in ema.network.state_dict().items():
+        expected = start[key] + (1 if key.endswith("num_batches_tracked") else 0.5)
+        torch.testing.assert_close(value, expected)
+
+
+def test_ema_with_half_life_zero_follows_at_once_and_early_on_it_hurries():
+    network = nn.Linear(2, 2)
+    copy, slow = models.Ema(network, 0), models.Ema(network, 10**9)
+    with torch.no_grad():
+        network.weight.add_(1)
+    copy.update(100, 10)
+    slow.update(images_seen=200, batch_size=10)  # the half-life is at most 200 / 20 images: one batch
+    assert torch.equal(copy.network.weight, network.weight)
+    torch.testing.assert_close(slow.network.weight, network.weight - 0.5)
+
+
+def test_generate_is_deterministic_in_any_batch_size_and_leaves_the_mode():
+    config, g, _ = built("conv-noise", g_channels=4)
+    latents = evaluation_latents(config, 10)
+    g.train()
+    first = models.generate(g, latents, batch_size=3)
+    assert first.dtype == torch.uint8
+    assert first.shape == (10, 3, 32, 32)
+    assert (first.int() - models.generate(g, latents).int()).abs().max() <= 1
+    assert g.training
+
+
+def test_uint8_conversion_is_the_same_for_every_image_and_inverts():
+    every = torch.arange(256, dtype=torch.uint8)
+    assert torch.equal(models.to_uint8(models.to_float(every)), every)
+    assert models.to_uint8(torch.tensor([-9.0, -1.0, 0.0, 1.0, 9.0])).tolist() == [0, 0, 128, 255, 255]
+    dim = torch.full((1, 3, 2, 2), -0.5)
+    assert models.to_uint8(dim).unique().tolist() == [64], "no image is rescaled by its own range"
+
+
+def test_summary_lists_every_layer_with_its_shape_and_parameters():
+    config, g, _ = built("dcgan")
+    rows = models.summary(g, evaluation_latents(config, 2))
+    assert len(rows) == len(g)
+    assert rows[1]["output"] == "256 x 4 x 4"
+    assert sum(row["parameters"] for row in rows) == sum(p.numel() for p in g.parameters())

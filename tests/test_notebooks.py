@@ -1,0 +1,100 @@
+"""The notebooks run as they are, in real kernels under papermill, and what they leave is fit for GitHub."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import fields
+
+import nbformat
+import pytest
+from check_notebooks import problems
+from conftest import ROOT, TINY, ganlab, options
+
+from ganlab import notebooks
+from ganlab.__main__ import NOTEBOOK_PARAMETERS
+from ganlab.config import Config, ConfigError
+from ganlab.notebooks import NotebookError, execute
+
+
+def test_the_experiment_runs_in_batch_and_its_notebook_is_fit_for_github(tmp_path):
+    out = tmp_path / "run"
+    answer = ganlab("experiment", *options(TINY, out))
+    assert answer.returncode == 0, answer.stderr
+    notebook = nbformat.read(out / "experiment.ipynb", as_version=4)
+    nbformat.validate(notebook)
+    assert problems(out / "experiment.ipynb", executed=True) == []
+    pictures = [o for cell in notebook.cells for o in cell.get("outputs", []) if "image/png" in o.get("data", {})]
+    assert len(pictures) >= 5
+    lines = [o.text for cell in notebook.cells for o in cell.get("outputs", []) if o.output_type == "stream"]
+    assert sum(text.count("\n") for text in lines) < 12, "a batch log stays short"
+    assert json.loads((out / "metrics.json").read_text())["epochs"] == 2
+    assert not list(out.glob("*.partial.ipynb"))
+    again = ganlab("experiment", *options(TINY, out))
+    assert again.returncode == 0, again.stderr
+
+
+def test_killing_the_batch_run_costs_only_the_steps_since_the_last_checkpoint(tmp_path):
+    settings = TINY | {"epochs": 300, "checkpoint_seconds": 0.2, "snapshot_epochs": [300]}
+    out = tmp_path / "run"
+    words = [sys.executable, "-m", "ganlab", "experiment", *map(str, options(settings, out))]
+    process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    patience = time.monotonic() + 120
+    while not (out / "checkpoint.previous.pt").exists() and time.monotonic() < patience:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    while subprocess.run([sys.executable, "-c", f"from ganlab.runs import Run\nwith Run({str(out)!r}).lock(): pass"],
+                         cwd=ROOT, capture_output=True).returncode:  # fmt: skip
+        assert time.monotonic() < patience, "the kernel outlived its parent"
+    kept = json.loads((out / "config.json").read_text())
+    assert kept["config"]["epochs"] == 300
+    assert not (out / "experiment.ipynb").exists()
+    done = len((out / "history.csv").read_text().splitlines()) - 1
+    answer = ganlab("train", *options(settings | {"epochs": done + 2}, out))
+    assert answer.returncode == 0, answer.stderr
+    assert "going on from the checkpoint at epoch" in answer.stdout
+
+
+def test_an_unknown_parameter_raises_before_a_kernel_starts(tmp_path):
+    with pytest.raises(ConfigError, match=r"unknown parameter of experiment.ipynb 'prier' \(did you mean 'prior'\?\)"):
+        execute("experiment", tmp_path / "x.ipynb", {"prier": "poisson"})
+    with pytest.raises(ConfigError, match="unknown notebook 'experimant'"):
+        execute("experimant", tmp_path / "x.ipynb", {})
+
+
+def test_a_failing_cell_is_one_sentence_and_leaves_the_earlier_notebook(tmp_path):
+    (tmp_path / "experiment.ipynb").write_text("the earlier result")
+    parameters = {"dataset": "shapes", "settings": {"batch_sise": 3}, "out": str(tmp_path)}
+    with pytest.raises(NotebookError, match="unknown parameter 'batch_sise' .did you mean 'batch_size'"):
+        execute("experiment", tmp_path / "experiment.ipynb", parameters)
+    assert (tmp_path / "experiment.ipynb").read_text() == "the earlier result"
+    assert (tmp_path / "experiment.partial.ipynb").exists()
+
+
+def test_begin_works_from_the_project_root_wherever_it_was_opened(monkeypatch, tmp_path):
+    monkeypatch.chdir(ROOT / "notebooks")
+    notebooks.begin()
+    assert os.getcwd() == str(ROOT)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(NotebookError, match="is not inside a ganlab checkout"):
+        notebooks.begin()
+
+
+def test_the_parameters_cell_names_fields_of_config():
+    import papermill
+
+    names = set(papermill.inspect_notebook(str(ROOT / "notebooks" / "experiment.ipynb")))
+    assert names - {"out", "settings"} == set(NOTEBOOK_PARAMETERS) <= {option.name for option in fields(Config)}
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem)
+def test_sources_carry_no_outputs(path):
+    assert problems(path, executed=False) == []
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "results").rglob("*.ipynb")), ids=lambda path: path.parent.name)
+def test_committed_results_render_on_github(path):
+    assert ".partial" in path.name or problems(path, executed=True) == []

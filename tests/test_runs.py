@@ -1,0 +1,156 @@
+"""A run's folder survives damage, refuses strangers, and never holds half a file."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT, TINY
+from PIL import Image
+
+from ganlab import runs
+from ganlab.config import Config
+from ganlab.runs import Run, RunError
+from ganlab.train import train
+
+SETTINGS = Config.from_preset("conv-noise", **TINY)
+
+
+@pytest.fixture
+def run(finished_run, tmp_path):
+    """A copy of the finished run that may be damaged."""
+    return Run(shutil.copytree(finished_run.path, tmp_path / "run"))
+
+
+def to_the_end(settings, run):
+    return list(train(settings, run))
+
+
+def test_a_run_leaves_its_promised_files(finished_run):
+    found = {str(path.relative_to(finished_run.path)) for path in finished_run.path.rglob("*") if path.is_file()}
+    assert found - {".lock"} == {
+        "config.json", "metrics.json", "history.csv", "generator.safetensors", "checkpoint.pt",
+        "samples/epoch_0001.png", "samples/epoch_0002.png",
+    }  # fmt: skip
+    assert finished_run.config == SETTINGS
+    assert finished_run.metrics["identity"] == json.loads((finished_run.path / "config.json").read_text())["identity"]
+    assert {"date", "commit", "versions", "cpu", "threads", "gpu"} <= set(finished_run.metrics["provenance"])
+
+
+def test_checkpoints_and_generators_load_without_pickle(finished_run):
+    torch.load(finished_run.checkpoint_path, weights_only=True)
+    generator, config = finished_run.read_generator()
+    assert config == SETTINGS
+    assert not generator.training
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "empty"])
+def test_a_corrupted_checkpoint_falls_back_to_the_one_before_it_and_says_so(run, damage):
+    longer = SETTINGS.replace(epochs=4, checkpoint_seconds=0.0)
+    for event in train(longer, run):
+        if event.kind == "checkpoint" and event.step == 27:
+            break
+    content = bytearray(run.checkpoint_path.read_bytes())
+    middle = len(content) // 2
+    if damage == "flipped":
+        content[middle : middle + 64] = bytes(byte ^ 0xFF for byte in content[middle : middle + 64])
+    run.checkpoint_path.write_bytes({"cut": content[:middle], "flipped": content, "empty": b""}[damage])
+    with pytest.warns(UserWarning, match="checkpoint.pt is damaged .*trying the checkpoint before it"):
+        events = to_the_end(longer, run)
+    assert (events[0].kind, events[0].step) == ("resumed", 26)
+    assert events[-1].kind == "finished"
+
+
+def test_two_corrupted_checkpoints_are_an_error_that_says_what_to_do(run):
+    (run.path / "metrics.json").unlink()
+    shutil.copy(run.checkpoint_path, run.previous_path)
+    for path in (run.checkpoint_path, run.previous_path):
+        path.write_bytes(b"nothing")
+    with pytest.warns(UserWarning), pytest.raises(RunError, match="no checkpoint .* can be read: delete checkpoint"):
+        to_the_end(SETTINGS, run)
+
+
+def test_a_folder_of_another_run_is_refused_with_the_fields_and_left_alone(run):
+    before = {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()}
+    with pytest.raises(RunError, match="holds another run .*prior: 'gaussian' -> 'poisson'; seed: 0 -> 5"):
+        to_the_end(SETTINGS.replace(prior="poisson", seed=5), run)
+    with pytest.raises(RunError, match="the images .other pixels, labels or order"):
+        to_the_end(SETTINGS.replace(limit=96), run)
+    with pytest.raises(RunError, match="has already run 2 epochs: ask for 2 or more"):
+        to_the_end(SETTINGS.replace(epochs=1), run)
+    assert {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()} == before
+
+
+def test_two_processes_cannot_train_in_one_folder(run):
+    code = "import sys; from ganlab.runs import Run\nwith Run(sys.argv[1]).lock(): print('in', flush=True); input()"
+    other = subprocess.Popen(
+        [sys.executable, "-c", code, run.path], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert other.stdout.readline() == "in\n"
+    with pytest.raises(RunError, match="another process is training in"):
+        to_the_end(SETTINGS, run)
+    other.kill()  # and the lock of a killed process does not stay
+    other.wait()
+    other.stdin.close(), other.stdout.close()
+    assert to_the_end(SETTINGS, run)[-1].kind == "finished"
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(RunError, match="cannot write .*choose a folder you may write to with --out"):
+        to_the_end(SETTINGS, Run(tmp_path / "file" / "run"))
+    with pytest.raises(RunError, match="cannot write /proc/ganlab"):
+        to_the_end(SETTINGS, Run("/proc/ganlab"))
+
+
+def test_a_writer_that_fails_leaves_the_old_file_whole(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_text("old")
+
+    def breaks(temporary):
+        temporary.write_text("ne")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(RunError, match="No space left on device"):
+        runs.write_atomic(path, breaks)
+    assert path.read_text() == "old"
+
+
+def test_damaged_generators_and_configs_are_named(run):
+    run.generator_path.write_bytes(run.generator_path.read_bytes()[:100])
+    with pytest.raises(RunError, match="generator.safetensors is damaged .*run the training command again"):
+        run.read_generator()
+    run.generator_path.unlink()
+    with pytest.raises(RunError, match="has no generator.safetensors: train it to its end"):
+        run.read_generator()
+    (run.path / "config.json").write_text("{")
+    with pytest.raises(RunError, match="config.json is damaged"):
+        _ = run.config
+    with pytest.raises(RunError, match="is no run: it has no config.json; make one with 'ganlab train"):
+        _ = Run(run.path / "nowhere").config
+
+
+def test_a_generator_in_fp16_draws_the_pictures_of_the_trained_one(finished_run):
+    from ganlab import models
+    from ganlab.train import evaluation_latents
+
+    small, config = finished_run.read_generator()
+    whole = models.build(config, torch.Generator())[0]
+    whole.load_state_dict(finished_run.read_checkpoint()["ema"])
+    latents = evaluation_latents(config)
+    difference = models.generate(small, latents).int() - models.generate(whole, latents).int()
+    assert difference.abs().max() <= 2
+
+
+def test_grids_tile_row_by_row_and_read_back(tmp_path):
+    images = torch.arange(6 * 3 * 4 * 4, dtype=torch.uint8).view(6, 3, 4, 4)
+    sheet = runs.tile(images, columns=3, gap=1)
+    assert sheet.shape == (9, 14, 3)
+    assert np.array_equal(sheet[5:9, 5:9], images[4].permute(1, 2, 0).numpy())
+    assert (sheet[4] == 255).all()
+    Run(tmp_path).write_grid(12, images)
+    assert list(Run(tmp_path).grids()) == [12]
+    assert np.asarray(Image.open(tmp_path / "samples" / "epoch_0012.png")).shape == (4, 8 * 5 - 1, 3)

@@ -1,0 +1,208 @@
+"""A run is a function of its config: the same bits again, across kills, and with only the prior different."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from conftest import ROOT, TINY, ganlab, options
+
+from ganlab import train as training
+from ganlab.config import Config, ConfigError
+from ganlab.runs import Run
+from ganlab.train import DivergedError, Training, load_data, train
+
+# Everything that draws random numbers is on: dropout, augmentation, instance noise.
+NOISY = TINY | {"instance_noise": 0.1, "diffaugment": ["color", "translation", "cutout"], "d_dropout": 0.2}
+
+
+def config(preset: str = "conv-noise", **changes) -> Config:
+    return Config.from_preset(preset, **{**NOISY, **changes})
+
+
+def run_to_the_end(settings: Config, path) -> list[training.Event]:
+    return list(train(settings, Run(path)))
+
+
+def assert_same_bits(first, second) -> None:
+    """The generators byte for byte, the checkpoints value for value, the histories but for the clock."""
+    assert (first / "generator.safetensors").read_bytes() == (second / "generator.safetensors").read_bytes()
+    one, other = Run(first).read_checkpoint(), Run(second).read_checkpoint()
+    for state in (one, other):
+        state["counters"].pop("seconds")
+        for row in state["history"]:
+            row.pop("seconds"), row.pop("images_per_second")
+    flat, again = (torch.utils._pytree.tree_flatten(state)[0] for state in (one, other))
+    assert len(flat) == len(again)
+    assert all(torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b for a, b in zip(flat, again, strict=True))
+
+
+@pytest.mark.parametrize("preset", ["conv-noise", "dcgan"])
+def test_the_same_config_gives_the_same_bits(tmp_path, preset):
+    for name in ("a", "b"):
+        run_to_the_end(config(preset), tmp_path / name)
+        torch.rand(7)  # whatever else a notebook draws in between
+    assert_same_bits(tmp_path / "a", tmp_path / "b")
+
+
+@pytest.mark.parametrize(("preset", "stop"), [("conv-noise", 3), ("conv-noise", 10), ("dcgan", 13)])
+def test_stopping_after_any_step_and_resuming_is_bit_exact(tmp_path, preset, stop):
+    settings = config(preset, checkpoint_seconds=0.0)
+    run_to_the_end(settings, tmp_path / "whole")
+    for event in train(settings, Run(tmp_path / "halves")):
+        if event.kind == "checkpoint" and event.step == stop:
+            break
+    events = run_to_the_end(settings, tmp_path / "halves")
+    assert (events[0].kind, events[0].step) == ("resumed", stop)
+    assert_same_bits(tmp_path / "whole", tmp_path / "halves")
+
+
+def test_five_kill_9_at_random_moments_leave_the_bits_of_a_run_that_was_never_killed(tmp_path):
+    settings = NOISY | {"checkpoint_seconds": 0.0, "epochs": 6}
+    run_to_the_end(Config.from_preset("conv-noise", **settings), tmp_path / "whole")
+    command = [sys.executable, "-m", "ganlab", "train", *map(str, options(settings, tmp_path / "killed"))]
+    moments = random.Random(0)
+    for _ in range(5):
+        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        before, patience = checkpoint_time(tmp_path / "killed"), time.monotonic() + 60
+        while checkpoint_time(tmp_path / "killed") == before and process.poll() is None and time.monotonic() < patience:
+            time.sleep(0.005)
+        time.sleep(moments.random() * 0.2)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert ganlab("train", *options(settings, tmp_path / "killed")).returncode == 0
+    assert_same_bits(tmp_path / "whole", tmp_path / "killed")
+    assert not list((tmp_path / "killed").glob(".*.tmp"))
+
+
+def checkpoint_time(path) -> int:
+    try:
+        return (path / "checkpoint.pt").stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_polite_stop_saves_the_step_under_way(tmp_path, number, code):
+    settings = NOISY | {"epochs": 400, "checkpoint_seconds": 1e6}
+    command = [sys.executable, "-m", "ganlab", "train", *map(str, options(settings, tmp_path / "run"))]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    patience = time.monotonic() + 60
+    while not (tmp_path / "run" / "history.csv").exists() and time.monotonic() < patience:
+        time.sleep(0.01)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == code, said
+    assert Run(tmp_path / "run").read_checkpoint()["counters"]["step"] >= 10
+    assert "goes on from the last checkpoint" in said or number == signal.SIGTERM
+
+
+def test_runs_that_differ_only_in_their_prior_are_paired():
+    first, second = (Training(config(prior=prior), load_data(config())) for prior in ("gaussian", "poisson"))
+    for name in ("g", "d"):
+        for a, b in zip(getattr(first, name).parameters(), getattr(second, name).parameters(), strict=True):
+            assert torch.equal(a, b)
+    first.train_step(), second.train_step()
+    for stream in ("data", "augment", "dropout", "prior"):
+        assert torch.equal(first.streams[stream].get_state(), second.streams[stream].get_state()), stream
+    assert torch.equal(first.order, second.order)
+    assert not torch.equal(next(first.g.parameters()), next(second.g.parameters()))
+
+
+def test_latent_seed_moves_the_latents_and_nothing_else():
+    first, second = (Training(config(latent_seed=seed), load_data(config())) for seed in (-1, 77))
+    states = [{name: stream.get_state() for name, stream in session.streams.items()} for session in (first, second)]
+    same = {name: torch.equal(state, states[1][name]) for name, state in states[0].items()}
+    assert same == {"init": True, "data": True, "augment": True, "prior": False, "dropout": True}
+
+
+def test_training_uses_no_global_random_state(tmp_path):
+    before = torch.get_rng_state()
+    run_to_the_end(config(), tmp_path / "run")
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_finished_run_returns_at_once_and_touches_nothing(tmp_path):
+    run_to_the_end(config(), tmp_path)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.name != ".lock"}
+    events = run_to_the_end(config(), tmp_path)
+    assert [event.kind for event in events] == ["finished"]
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.name != ".lock"} == before
+
+
+def test_more_epochs_continue_as_if_asked_for_from_the_start(tmp_path):
+    run_to_the_end(config(epochs=4, snapshot_epochs=[1]), tmp_path / "whole")
+    run_to_the_end(config(epochs=2, snapshot_epochs=[1]), tmp_path / "longer")
+    events = run_to_the_end(config(epochs=4, snapshot_epochs=[1]), tmp_path / "longer")
+    assert [event.epoch for event in events if event.kind == "epoch"] == [3, 4]
+    assert Run(tmp_path / "longer").metrics["epochs"] == 4
+    for part in ("g", "d"):
+        one, other = (Run(tmp_path / name).read_checkpoint()["networks"][part] for name in ("whole", "longer"))
+        assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_events_tell_the_whole_story(tmp_path):
+    events = run_to_the_end(config(epochs=3, snapshot_epochs=[2], checkpoint_seconds=0.0), tmp_path)
+    assert [event.epoch for event in events if event.kind == "epoch"] == [1, 2, 3]
+    assert [event.epoch for event in events if event.kind == "snapshot"] == [2, 3]
+    assert sum(event.kind == "checkpoint" for event in events) == 30
+    row = next(event.row for event in events if event.kind == "epoch")
+    assert row["d_loss"] == pytest.approx(row["d_loss_real"] + row["d_loss_fake"], abs=1e-5)
+    assert 0 <= row["d_acc_real"] <= 1
+    assert row["images_seen"] == 160
+    assert {"epoch", "step", "g_loss", "d_acc_fake", "seconds", "images_per_second"} <= set(row)
+    assert events[-1].row["images_seen"] == 480
+    assert list(Run(tmp_path).history["epoch"]) == [1, 2, 3]
+
+
+def test_several_d_steps_see_several_batches_in_a_g_step(tmp_path):
+    events = run_to_the_end(config(d_steps=3), tmp_path)
+    assert events[-1].row["steps"] == 2 * (10 // 3)
+    assert events[-1].row["images_seen"] == 2 * 3 * 3 * 16
+
+
+def test_d_learns_and_g_answers(tmp_path):
+    """On shapes D tells better than chance within a few epochs, and G's images gain the contrast of the data."""
+    settings = config(epochs=12, limit=320, g_channels=8, d_channels=8, instance_noise=0.0, diffaugment=[])
+    events = run_to_the_end(settings, tmp_path)
+    rows = [event.row for event in events if event.kind == "epoch"]
+    assert max(row["d_acc_real"] + row["d_acc_fake"] for row in rows) > 1.4
+    contrast = {event.epoch: event.images.float().std().item() for event in events if event.kind == "snapshot"}
+    assert contrast[12] > 1.2 * contrast[1]
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpoint(tmp_path):
+    settings = config(epochs=3)
+    for event in train(settings.replace(checkpoint_seconds=0.0), Run(tmp_path)):
+        if event.kind == "checkpoint" and event.step == 12:
+            break
+    session = Run(tmp_path).read_checkpoint()
+    session["networks"]["d"]["0.weight"].fill_(float("nan"))
+    Run(tmp_path).write_checkpoint(session)
+    with pytest.raises(DivergedError, match="no longer finite in epoch 2 .*last good checkpoint is kept"):
+        run_to_the_end(settings.replace(checkpoint_seconds=0.0), tmp_path)
+    assert not (tmp_path / "metrics.json").exists()
+    good = torch.load(tmp_path / "checkpoint.previous.pt", weights_only=True)
+    assert all(value.isfinite().all() for value in good["networks"]["d"].values())
+
+
+def test_a_batch_larger_than_the_data_is_refused_before_anything_is_written(tmp_path):
+    with pytest.raises(ConfigError, match="one step takes 256 x 1 images .*more than the 160 selected"):
+        run_to_the_end(config(batch_size=256), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_asking_for_a_gpu_that_is_not_there_says_so():
+    with pytest.raises(ConfigError, match="torch finds no GPU here: use device cpu or auto"):
+        Training(config(device="cuda"), load_data(config()))
+
+
+def test_bf16_autocast_trains_on_any_cpu(tmp_path):
+    row = run_to_the_end(config(precision="bf16"), tmp_path)[-1].row
+    assert row["precision"] == "bf16"
+    assert os.path.exists(tmp_path / "generator.safetensors")
