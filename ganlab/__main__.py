@@ -45,10 +45,9 @@ def experiment(options: dict[str, Any]) -> None:
     from ganlab.notebooks import execute
 
     out = out or _default_out(config)
-    given = {key: value for key, value in options.items() if key in NOTEBOOK_PARAMETERS}
-    more = {key: value for key, value in options.items() if key not in NOTEBOOK_PARAMETERS}
-    parameters = {"preset": config.preset, **given, "out": str(out), "settings": more}
-    print(execute("experiment", out / "experiment.ipynb", parameters))
+    named = {key: getattr(config, key) for key in NOTEBOOK_PARAMETERS}
+    settings = {key: value for key, value in options.items() if key not in NOTEBOOK_PARAMETERS}
+    print(execute("experiment", out / "experiment.ipynb", {**named, "out": str(out), "settings": settings}))
 
 
 def sample(options: dict[str, Any]) -> None:

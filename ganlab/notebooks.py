@@ -50,6 +50,7 @@ def execute(name: str, target: Path, parameters: dict[str, Any]) -> Path:
     import nbformat
     import papermill
     from papermill.exceptions import PapermillExecutionError
+    from traitlets.config import Config as TraitletsConfig
 
     source = project_root() / "notebooks" / f"{name}.ipynb"
     if not source.exists():
@@ -68,9 +69,9 @@ def execute(name: str, target: Path, parameters: dict[str, Any]) -> Path:
             str(partial),
             parameters,
             progress_bar=False,
-            log_output=False,
             stdout_file=sys.stdout,
             kernel_name="python3",
+            config=TraitletsConfig({"KernelManager": {"transport_encryption": "auto"}}),
         )
     except PapermillExecutionError as error:
         if error.ename == "KeyboardInterrupt":

@@ -16,7 +16,7 @@ import warnings
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import filelock
 import numpy as np
@@ -30,6 +30,9 @@ import ganlab
 from ganlab import GanlabError, models
 from ganlab.config import Config
 from ganlab.data import ImageSet
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 class RunError(GanlabError):
@@ -145,6 +148,11 @@ class Run:
 
     def write_grid(self, epoch: int, images: torch.Tensor) -> None:
         self.write(f"samples/epoch_{epoch:04d}.png", lambda path: write_png(path, tile(images)))
+
+    def write_figure(self, name: str, figure: "Figure") -> "Figure":
+        """Keeps a figure as figures/<name>.png and hands it on, so that a notebook cell shows what it keeps."""
+        self.write(f"figures/{name}.png", lambda path: figure.savefig(path, format="png"))
+        return figure
 
     # --- weights
 

@@ -61,8 +61,9 @@ def test_an_option_that_does_not_exist_shows_the_usage(words, sentence, capsys):
 
 
 def test_a_wrong_name_is_answered_without_loading_torch():
-    code = "import sys; from ganlab.__main__ import main; main(['train', '--prior', 'cauchy']); sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
+    code = "import sys; from ganlab.__main__ import main; main(sys.argv[1:]); sys.exit('torch' in sys.modules)"
+    command = [sys.executable, "-c", code, "train", "--prior", "cauchy"]
+    assert subprocess.run(command, capture_output=True).returncode == 0
 
 
 def test_data_that_is_gone_is_one_sentence_and_leaves_no_folder(tmp_path, monkeypatch, capsys):
