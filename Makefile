@@ -14,6 +14,7 @@ empty  :=
 space  := $(empty) $(empty)
 OUT    ?= results/main/$(subst $(space),-,$(strip $(CLASS) $(filter-out conv-noise,$(PRESET)) \
           $(filter-out gaussian,$(PRIOR)) $(addprefix s,$(filter-out 0,$(SEED)))))
+RUN    ?= $(OUT)
 
 # a relative path must mean the same to a kernel that starts elsewhere
 ifdef GANLAB_DATA
@@ -21,7 +22,7 @@ export GANLAB_DATA := $(abspath $(GANLAB_DATA))
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo experiment lab test lint clean
+.PHONY: help demo experiment evaluate lab test lint
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +33,9 @@ demo: $(VENV)/installed  ## train on procedural shapes, no download; a few minut
 experiment: $(VENV)/installed  ## one class of CIFAR-10: CLASS= PRESET= PRIOR= EPOCHS= SEED= OUT=
 	$(BIN)/ganlab experiment --preset $(PRESET) --classes $(CLASS) --prior $(PRIOR) --epochs $(EPOCHS) --seed $(SEED) --out $(OUT)
 
+evaluate: $(VENV)/installed  ## score a finished run beside its real-vs-real floor: RUN=
+	$(BIN)/ganlab evaluate --run $(RUN) --notebook
+
 lab: $(VENV)/installed  ## JupyterLab in the notebooks folder
 	$(BIN)/jupyter lab --notebook-dir=. notebooks/experiment.ipynb
 
@@ -41,9 +45,6 @@ test: $(VENV)/installed-dev  ## the test suite
 lint: $(VENV)/installed-dev  ## ruff, and what committed notebooks must not hold
 	$(BIN)/ruff check .
 	$(BIN)/python tests/check_notebooks.py
-
-clean:  ## remove the demo and the .venv; results stay
-	rm -rf results/demo $(VENV)
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

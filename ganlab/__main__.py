@@ -1,4 +1,4 @@
-"""The command line: ``ganlab train | experiment | sample``. Options are ``Config``'s own fields; heavy imports wait."""
+"""The command line, ``ganlab COMMAND``. Training options are ``Config``'s own fields; heavy imports wait."""
 
 import argparse
 import dataclasses
@@ -55,11 +55,36 @@ def sample(options: dict[str, Any]) -> None:
     from ganlab.runs import Run
     from ganlab.sample import write_samples
 
-    print(write_samples(Run(options["run"]), options["n"], Path(options["out"]), options["seed"]))
+    run, out = Run(options["run"]), Path(options["out"])
+    print(write_samples(run, options["n"], out, options["seed"], options["best"]))
+
+
+def evaluate(options: dict[str, Any]) -> None:
+    """score a run, or a folder of images, beside its real-vs-real floor"""
+    if options["notebook"]:
+        from ganlab.notebooks import execute
+
+        named = {key: options[key] for key in ("run", "images", "extractors", "n", "best")}
+        print(execute("evaluation", Path(options["run"]) / "evaluation.ipynb", named))
+        return
+
+    from ganlab.evaluate import evaluate_run
+    from ganlab.runs import Run
+
+    run = Run(options["run"])
+    table = evaluate_run(run, options["extractors"], options["n"], options["best"], options["images"])
+    run.write("evaluation.csv", lambda path: table.to_csv(path, index=False))
+    print(table.to_string(index=False, float_format=lambda x: f"{x:.4g}", na_rep=""))
+    print(f"\n{run.path / 'evaluation.csv'}; floor: the same number with real images in place of the generated ones")
 
 
 # A command is a function and a row: the function, and whether it takes the options of Config.
-COMMANDS = {"train": (train, True), "experiment": (experiment, True), "sample": (sample, False)}
+COMMANDS = {
+    "train": (train, True),
+    "experiment": (experiment, True),
+    "sample": (sample, False),
+    "evaluate": (evaluate, False),
+}
 
 # What the parameters cell of the experiment names; every other field of Config goes into its ``settings``.
 NOTEBOOK_PARAMETERS = ("preset", "dataset", "classes", "prior", "arm", "latent_dim", "epochs", "seed")
@@ -70,8 +95,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, (function, takes_config) in COMMANDS.items():
+        default = argparse.SUPPRESS if takes_config else None  # what was not said is left to the preset
         command = commands.add_parser(
-            name, help=function.__doc__, description=function.__doc__, argument_default=argparse.SUPPRESS
+            name, help=function.__doc__, description=function.__doc__, argument_default=default
         )
         if takes_config:
             command.add_argument("--out", metavar="DIR", help="the run's folder (default: results/runs/<its names>)")
@@ -84,6 +110,20 @@ def _parser() -> argparse.ArgumentParser:
         "--out", required=True, metavar="PATH", help="a folder for PNG files, or a name ending in .npz"
     )
     drawing.add_argument("--seed", type=int, default=0, help="seed of the latents (default 0)")
+    judging = commands.choices["evaluate"]
+    judging.add_argument("--run", required=True, metavar="DIR", help="the folder of a finished run")
+    judging.add_argument("--images", default="", metavar="DIR", help="a folder of images to score in place of samples")
+    judging.add_argument("--extractors", nargs="+", default=["cifar_resnet"], metavar="NAME",
+                         help=f"{' | '.join(CHOICES['eval_extractor'])} (default cifar_resnet)")  # fmt: skip
+    judging.add_argument("-n", type=int, default=0, help="how many samples (default: as many as training images, "
+                         "at most 5000)")  # fmt: skip
+    judging.add_argument(
+        "--notebook", action="store_true", help="run notebooks/evaluation.ipynb and keep it in the run"
+    )
+    for command in (drawing, judging):
+        command.add_argument(
+            "--best", action="store_true", default=False, help="the generator that scored best in training"
+        )
     return parser
 
 

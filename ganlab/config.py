@@ -22,6 +22,7 @@ CHOICES = {
     "loss": ("bce", "hinge"),
     "split": ("train", "test"),
     "resolution": (32, 64, 128),
+    "eval_extractor": ("cifar_resnet", "efficientnet_lite0", "inception"),
     "precision": ("auto", "bf16", "fp32"),
     "device": ("auto", "cpu", "cuda"),
 }
@@ -94,6 +95,8 @@ class Config:
     snapshot_epochs: list[int] = _option(
         [], "epochs to draw a grid at; none means 1, 2, 5, 10, 20, 50, ...", same_run=False, low=1
     )
+    eval_every: int = _option(5, "epochs between scores of the averaged generator; 0 never", same_run=False, low=0)
+    eval_extractor: str = _option("cifar_resnet", "what it is scored with", same_run=False)
     checkpoint_seconds: float = _option(60.0, "training time between checkpoints", same_run=False, low=0)
     precision: str = _option("auto", "bf16 autocast where the hardware multiplies bf16, or fp32", same_run=False)
     device: str = _option("auto", "a GPU where there is one, or the CPU", same_run=False)

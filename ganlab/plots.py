@@ -14,7 +14,7 @@ from ganlab import priors
 from ganlab.config import Config
 from ganlab.models import generate
 from ganlab.runs import Run, read_png, tile
-from ganlab.train import EVALUATION_SEED
+from ganlab.sample import EVALUATION_SEED
 
 DPI = 110
 COLOURS = sns.color_palette("colorblind", 10)
@@ -107,3 +107,75 @@ def interpolation(generator: nn.Module, config: Config, strips: int = 4, steps: 
     start, end = (priors.uniforms(strips, config.latent_dim, stream) for _ in range(2))
     latents = torch.stack([prior.interpolate(start, end, t) for t in np.linspace(0, 1, steps)], 1).flatten(0, 1)
     return images(generate(generator, latents), columns=steps)
+
+
+def scores(history: pd.DataFrame, metrics: dict[str, Any]) -> Figure:
+    """Frechet distance and Inception score of the averaged generator over training, with the floor of real images."""
+    scored = [name for name in history if name.startswith(("fd_", "fid", "is_"))]
+    figure, axes = new_figure(1, max(len(scored), 1), 10, 3)
+    if not scored:
+        axes[0, 0].text(0.5, 0.5, "not scored while it trained (eval_every was 0)", ha="center")
+        axes[0, 0].axis("off")
+    about = metrics.get("scored") or {}
+    for axis, name in zip(axes[0], scored, strict=False):
+        rows = history.dropna(subset=name)
+        axis.plot(rows["epoch"], rows[name], "o-", markersize=3, color=GENERATOR, label="averaged generator")
+        if about.get("floor"):
+            axis.axhline(about["floor"][name], color=REAL, linestyle="--", label="real test images")
+        if name.startswith("f"):
+            axis.set_yscale("log")
+            best = metrics["best"]
+            axis.plot(best["epoch"], best[name], "*", markersize=11, color=FAKE, label=f"best, epoch {best['epoch']}")
+        axis.set(title=f"{name}, {about['generated']} images", xlabel="epoch")
+        axis.title.set_fontsize(10)
+        axis.grid(alpha=0.25, which="both")
+        axis.legend(fontsize=8, frameon=False)
+    return figure
+
+
+def neighbours(generated: torch.Tensor, nearest: torch.Tensor, distances: torch.Tensor, real_distance: float) -> Figure:
+    """Generated images in one row, the training image nearest to each below it, and how far it is."""
+    figure, axes = new_figure(2, len(generated), 10, 2.7)
+    for row, pictures in enumerate((generated, nearest)):
+        for axis, picture in zip(axes[row], pictures, strict=True):
+            show(axis, picture.permute(1, 2, 0).numpy())
+    for axis, distance in zip(axes[1], distances, strict=True):
+        axis.set_title(f"{distance:.2f}", fontsize=8)
+    title = f"generated, and the nearest training image (distance; real test images: median {real_distance:.2f})"
+    figure.suptitle(title, fontsize=10)
+    return figure
+
+
+def precision_recall(table: pd.DataFrame) -> Figure:
+    """Quality against diversity, generated (dot) and real images (cross) for each extractor and split."""
+    figure, axes = new_figure(1, 2, 8, 3.6)
+    pairs = (("recall", "precision"), ("coverage", "density"))
+    for axis, (x, y) in zip(axes[0], pairs, strict=True):
+        rows = table[table["metric"].str.startswith((x, y))]
+        for colour, ((extractor, split), group) in zip(COLOURS, rows.groupby(["extractor", "split"]), strict=False):
+            found = group.set_index(group["metric"].str.split("_").str[0])
+            count = found["generated"].iloc[0]
+            label = f"{extractor}, {count} against {split}"
+            axis.plot(found.loc[x, "value"], found.loc[y, "value"], "o", color=colour, label=label)
+            axis.plot(found.loc[x, "floor"], found.loc[y, "floor"], "x", color=colour)
+        axis.set(xlabel=f"{x} (diversity)", ylabel=f"{y} (quality)", xlim=(0, 1.02))
+        axis.set_ylim(0, max(1.02, axis.get_ylim()[1]))
+        axis.grid(alpha=0.25)
+    axes[0, 0].legend(
+        fontsize=7, frameon=False, loc="lower left", title="dot: generated, cross: real", title_fontsize=7
+    )
+    return figure
+
+
+def class_histogram(generated: pd.Series, real: pd.Series) -> Figure:
+    """Which classes the images are called, as shares, real beside generated; both indexed by class name."""
+    figure, axes = new_figure(1, 1, 9, 2.8)
+    places, axis = np.arange(len(real)), axes[0, 0]
+    for shift, counts, colour, label in ((-0.2, real, REAL, "real"), (0.2, generated, FAKE, "generated")):
+        axis.bar(places + shift, counts / counts.sum(), 0.4, color=colour, label=f"{label} ({counts.sum()})")
+    axis.set_xticks(places, list(real.index), rotation=30, ha="right", fontsize=8)
+    axis.set(ylabel="share of images", title="what the images are called")
+    axis.title.set_fontsize(10)
+    axis.legend(fontsize=8, frameon=False)
+    axis.grid(alpha=0.25, axis="y")
+    return figure

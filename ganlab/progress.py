@@ -10,7 +10,8 @@ from ganlab import notebooks
 from ganlab.train import Event
 
 LINE_SECONDS = 30.0  # between two lines of a log: it stays short over hours
-REDRAW_SECONDS = 2.0  # between two drawings of the live curves, which cost about 50 ms each
+REDRAW_SECONDS = 2.0  # at least, between two drawings of the live curves
+REDRAW_SHARE = 0.03  # of the time, at most, goes into drawing them
 
 
 def watch(events: Iterable[Event]) -> None:
@@ -68,7 +69,7 @@ def _watch_live(events: Iterable[Event]) -> None:
     figure, axes = plots.new_figure(1, 4, 13, 2.8)
     *curve_axes, grid_axis = axes[0]
     grid_axis.axis("off")
-    history, drawn = [], 0.0
+    history, next_drawing = [], 0.0
     line = display(HTML("starting"), display_id=True)
     picture = display(figure, display_id=True)
     for event in events:
@@ -77,7 +78,9 @@ def _watch_live(events: Iterable[Event]) -> None:
             history.append(event.row)
         if event.kind == "snapshot":
             plots.show(grid_axis, runs.tile(event.images[:36], 6), f"epoch {event.epoch}")
-        if history and (event.kind == "finished" or time.monotonic() - drawn > REDRAW_SECONDS):
+        started = time.monotonic()
+        if history and (event.kind == "finished" or started >= next_drawing):
             plots.draw_curves(curve_axes, pd.DataFrame(history))
             picture.update(figure)
-            drawn = time.monotonic()
+            cost = time.monotonic() - started
+            next_drawing = started + max(REDRAW_SECONDS, cost / REDRAW_SHARE)

@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+GENERATORS = ("generator.safetensors", "best.safetensors")  # the final one, the best one
+
+
 class RunError(GanlabError):
     """A run folder that cannot be used as asked."""
 
@@ -46,7 +49,6 @@ class Run:
         self.path = Path(path)
         self.checkpoint_path = self.path / "checkpoint.pt"
         self.previous_path = self.path / "checkpoint.previous.pt"
-        self.generator_path = self.path / "generator.safetensors"
 
     # --- who may write here
 
@@ -72,8 +74,9 @@ class Run:
         identity = config.identity(data.fingerprint)
         if (self.path / "config.json").exists():
             kept = self._read("config.json")
-            if kept["identity"] != identity:
-                fields = config.differences(Config.from_dict(kept["config"]))
+            before = Config.from_dict(kept["config"])  # a field younger than the run has its default there
+            if before.identity(kept["data"]["fingerprint"]) != identity:
+                fields = config.differences(before)
                 fields += ["the images (other pixels, labels or order)"] * (
                     kept["data"]["fingerprint"] != data.fingerprint
                 )
@@ -185,27 +188,29 @@ class Run:
             )
         return None
 
-    def write_generator(self, generator: nn.Module, config: Config) -> None:
+    def write_generator(self, generator: nn.Module, config: Config, best: bool = False) -> None:
         """Matrices and kernels in fp16, vectors (norms and their buffers) in fp32; the config rides along."""
         tensors = {
             key: (value.half() if value.ndim > 1 else value).cpu().contiguous()
             for key, value in generator.state_dict().items()
         }
         about = {"config": json.dumps(config.to_dict())}  # one key: safetensors writes several in random order
-        self.write(self.generator_path.name, lambda path: save_file(tensors, path, about))
+        self.write(GENERATORS[best], lambda path: save_file(tensors, path, about))
 
-    def read_generator(self) -> tuple[nn.Module, Config]:
-        """(the EMA generator in evaluation mode, its config). Raises ``RunError`` if it is missing or damaged."""
-        if not self.generator_path.exists():
-            raise RunError(f"{self.path} has no generator.safetensors: train it to its end with 'ganlab train' first")
+    def read_generator(self, best: bool = False) -> tuple[nn.Module, Config]:
+        """(the EMA generator in evaluation mode, its config): the final one, or the best that was scored in training.
+
+        Raises ``RunError`` if it is missing or damaged.
+        """
+        path = self.path / GENERATORS[best]
+        if not path.exists():
+            raise RunError(f"{self.path} has no {path.name}: train it to its end with 'ganlab train' first")
         try:
-            with safe_open(self.generator_path, "pt") as file:
+            with safe_open(path, "pt") as file:
                 config = Config.from_dict(json.loads(file.metadata()["config"]))
                 weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         except (SafetensorError, KeyError, TypeError, ValueError) as error:
-            raise RunError(
-                f"{self.generator_path} is damaged ({error}): delete it and run the training command again"
-            ) from None
+            raise RunError(f"{path} is damaged ({error}): delete it and run the training command again") from None
         generator = models.build(config, torch.Generator())[0]
         generator.load_state_dict(weights)
         return generator.eval(), config
@@ -256,6 +261,15 @@ def read_png(path: Path) -> np.ndarray:
 
     with Image.open(path) as image:
         return np.asarray(image.convert("RGB"))
+
+
+def native_precision(device: torch.device) -> str:
+    """``bf16`` where the hardware multiplies bf16 natively (AMX, AVX512-BF16, GPUs from compute 8.0), else ``fp32``."""
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.get_device_capability(device) >= (8, 0) else "fp32"
+    # The public torch.cpu.get_capabilities() is younger than the oldest torch that ganlab runs on.
+    native = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+    return "bf16" if native else "fp32"
 
 
 def provenance() -> dict[str, Any]:

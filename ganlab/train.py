@@ -21,13 +21,15 @@ from ganlab import GanlabError, priors
 from ganlab.augment import augment
 from ganlab.config import Config, ConfigError
 from ganlab.data import ImageSet, load
+from ganlab.evaluate import Scorer
 from ganlab.losses import LOSSES
 from ganlab.models import Ema, build, generate, to_float
-from ganlab.runs import Run, provenance
+from ganlab.runs import Run, native_precision, provenance
+from ganlab.sample import evaluation_latents
 
-STREAMS = ("init", "data", "augment", "prior", "dropout")
-EVALUATION_SEED = 20_240_229  # the uniforms that every run is drawn and judged with
-SNAPSHOT_IMAGES = 64
+STREAMS = ("data", "augment", "prior", "dropout")  # and "init", which is drawn from once
+COUNTERS = ("step", "epoch", "batch", "images_seen", "seconds", "scoring_seconds", "best")
+CLOCK = ("seconds", "images_per_second")
 STATISTICS = ("d_loss_real", "d_loss_fake", "g_loss", "d_acc_real", "d_acc_fake")
 
 
@@ -67,14 +69,15 @@ def train(config: Config, run: Run, data: ImageSet | None = None) -> Iterator[Ev
             yield Event("finished", config.epochs, run.metrics["steps"], run.metrics["steps"], run.metrics)
             return
         session, began = Training(config, data), provenance()
+        score = Scorer(config, data) if config.eval_every else None
         checkpoint = run.read_checkpoint()
         if checkpoint:
             session.load_state_dict(checkpoint)
             run.write_history(session.history)
             yield session.event("resumed")
         with stop_signals() as stop:
-            yield from _epochs(session, run, stop)
-        yield _finish(session, run, data, began)
+            yield from _epochs(session, run, stop, score)
+        yield _finish(session, run, data, began, score)
 
 
 def load_data(config: Config) -> ImageSet:
@@ -82,13 +85,7 @@ def load_data(config: Config) -> ImageSet:
     return load(config.dataset, config.classes, config.split, config.resolution, config.limit)
 
 
-def evaluation_latents(config: Config, n: int = SNAPSHOT_IMAGES) -> torch.Tensor:
-    """(n, d) latents of the run's own prior, from uniforms that all runs of one latent size share."""
-    stream = torch.Generator().manual_seed(EVALUATION_SEED)
-    return priors.get(config.prior, config.arm).icdf(priors.uniforms(n, config.latent_dim, stream))
-
-
-def _epochs(session: "Training", run: Run, stop: "Stop") -> Iterator[Event]:
+def _epochs(session: "Training", run: Run, stop: "Stop", score: Scorer | None) -> Iterator[Event]:
     """Steps, and an event for whatever a watcher may care about. The clock stands still while the watcher has it."""
     config, unsaved, unsaid = session.config, 0.0, 0.0  # unsaved, unsaid: seconds since a checkpoint, since an event
     while session.epoch < config.epochs:
@@ -100,6 +97,8 @@ def _epochs(session: "Training", run: Run, stop: "Stop") -> Iterator[Event]:
         if session.epoch_is_over:
             session.check_finite()
             row = session.end_epoch()
+            if score and (session.epoch % config.eval_every == 0 or session.epoch == config.epochs):
+                _score(session, run, score, row)
             run.write_history(session.history)
             unsaid = 0.0
             yield session.event("epoch", row=row)
@@ -118,7 +117,19 @@ def _epochs(session: "Training", run: Run, stop: "Stop") -> Iterator[Event]:
         stop.check()
 
 
-def _finish(session: "Training", run: Run, data: ImageSet, began: dict[str, Any]) -> Event:
+def _score(session: "Training", run: Run, score: Scorer, row: dict[str, Any]) -> None:
+    """Adds the scores of the averaged generator to the epoch's row; keeps the generator if its FD is the best yet."""
+    started = time.perf_counter()
+    scores = {key: round(value, 6) for key, value in score(session.ema.network).items()}
+    row.update(scores)
+    distance = next(iter(scores))  # the Frechet distance comes first
+    if not session.best or scores[distance] < session.best[distance]:
+        session.best = {"epoch": session.epoch, **scores}
+        run.write_generator(session.ema.network, session.config, best=True)
+    session.scoring_seconds += time.perf_counter() - started
+
+
+def _finish(session: "Training", run: Run, data: ImageSet, began: dict[str, Any], score: Scorer | None) -> Event:
     """Leaves the run's last checkpoint (more epochs can follow), its generator and, last of all, its metrics."""
     config = session.config
     run.write_checkpoint(session.state_dict())
@@ -133,7 +144,10 @@ def _finish(session: "Training", run: Run, data: ImageSet, began: dict[str, Any]
         "images_per_second": round(session.images_seen / trained, 1),
         "precision": session.precision,
         "device": str(session.device),
-        "final": {key: session.history[-1][key] for key in ("d_loss", "g_loss", "d_acc_real", "d_acc_fake")},
+        "scoring_seconds": round(session.scoring_seconds, 2),
+        "final": {key: session.history[-1][key] for key in session.history[-1] if key not in CLOCK},
+        "best": session.best,
+        "scored": score.about(config) if score else None,
         "provenance": began,
     }
     run.write_json("metrics.json", metrics)
@@ -161,6 +175,8 @@ class Training:
         self.step = self.epoch = self.batch = self.images_seen = 0
         self.seconds = 0.0  # of training, in the epoch under way
         self.sums = torch.zeros(len(STATISTICS), device=self.device)
+        self.scoring_seconds = 0.0
+        self.best: dict[str, float] = {}  # the scores of the best generator so far, and its epoch
         self.history: list[dict[str, float]] = []
         self.order = self._shuffled()
 
@@ -253,7 +269,7 @@ class Training:
             "ema": self.ema.network.state_dict(),
             "optimisers": [self.g_optimiser.state_dict(), self.d_optimiser.state_dict()],
             "streams": {name: stream.get_state() for name, stream in self.streams.items()},
-            "counters": {name: getattr(self, name) for name in ("step", "epoch", "batch", "images_seen", "seconds")},
+            "counters": {name: getattr(self, name) for name in COUNTERS},
             "sums": self.sums,
             "order": self.order,
             "history": self.history,
@@ -285,15 +301,6 @@ def _device(wanted: str) -> torch.device:
     if wanted == "cuda" and not found:
         raise ConfigError("device is cuda, but torch finds no GPU here: use device cpu or auto")
     return torch.device("cuda" if found and wanted != "cpu" else "cpu")
-
-
-def native_precision(device: torch.device) -> str:
-    """``bf16`` where the hardware multiplies bf16 natively (AMX, AVX512-BF16, GPUs from compute 8.0), else ``fp32``."""
-    if device.type == "cuda":
-        return "bf16" if torch.cuda.get_device_capability(device) >= (8, 0) else "fp32"
-    # The public torch.cpu.get_capabilities() is younger than the oldest torch that ganlab runs on.
-    native = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
-    return "bf16" if native else "fp32"
 
 
 class Stop:

@@ -5,12 +5,17 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 from conftest import TINY, ganlab, options
 from PIL import Image
 
+from ganlab import priors
 from ganlab.__main__ import main
+from ganlab.config import Config
+from ganlab.models import generate
 from ganlab.runs import Run
 from ganlab.sample import sample
+from ganlab.train import train
 
 
 def test_train_makes_a_run_and_the_same_command_returns(tmp_path):
@@ -102,13 +107,12 @@ def test_sample_writes_the_same_images_as_npz_and_as_png(finished_run, tmp_path,
     assert "already holds PNG files" in capsys.readouterr().err
 
 
-def test_samples_come_from_the_prior_that_the_run_was_trained_with(finished_run, monkeypatch):
-    from ganlab import priors
-
-    asked = []
-    original = priors.get
-    monkeypatch.setattr(priors, "get", lambda *words: asked.append(words) or original(*words))
-    config = finished_run.config.replace(prior="poisson", arm="raw")
-    monkeypatch.setattr(Run, "read_generator", lambda run, read=Run.read_generator: (read(run)[0], config))
-    sample(finished_run, 3)
-    assert asked == [("poisson", "raw")]
+def test_samples_come_from_the_prior_that_the_run_was_trained_with(tmp_path):
+    run = Run(tmp_path)
+    list(train(Config.from_preset("conv-noise", **TINY | {"prior": "bernoulli", "arm": "raw"}), run))
+    generator, config = run.read_generator()
+    latents = priors.get("bernoulli", "raw").sample(8, config.latent_dim, torch.Generator().manual_seed(5))
+    assert set(latents.unique().tolist()) == {0.0, 1.0}
+    assert torch.equal(sample(run, 8, seed=5), generate(generator, latents))
+    others = priors.get("gaussian").sample(8, config.latent_dim, torch.Generator().manual_seed(5))
+    assert not torch.equal(sample(run, 8, seed=5), generate(generator, others))

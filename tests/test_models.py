@@ -6,7 +6,7 @@ from torch import nn
 
 from ganlab import models, priors
 from ganlab.config import Config
-from ganlab.train import evaluation_latents
+from ganlab.sample import evaluation_latents
 
 
 def built(preset: str, **changes) -> tuple[Config, nn.Module, nn.Module]:

@@ -57,6 +57,23 @@ def test_killing_the_batch_run_costs_only_the_steps_since_the_last_checkpoint(tm
     assert events[-1].row["epochs"] == done + 2
 
 
+def test_in_jupyterlab_the_curves_are_drawn_live(tmp_path):
+    from nbclient import NotebookClient
+
+    code = f"""
+from ganlab import progress
+from ganlab.config import Config
+from ganlab.runs import Run
+from ganlab.train import train
+progress.watch(train(Config.from_preset("conv-noise", **{TINY!r}), Run({str(tmp_path / "run")!r})))
+"""
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)])
+    outputs = NotebookClient(notebook, timeout=120, kernel_name="python3").execute().cells[0].outputs
+    line, picture = (output for output in outputs if output.output_type == "display_data")
+    assert "finished: 2 epochs" in line.data["text/html"]
+    assert len(picture.data["image/png"]) > 10_000
+
+
 def test_an_unknown_parameter_raises_before_a_kernel_starts(tmp_path):
     with pytest.raises(ConfigError, match=r"unknown parameter of experiment.ipynb 'prier' \(did you mean 'prior'\?\)"):
         execute("experiment", tmp_path / "x.ipynb", {"prier": "poisson"})

@@ -120,10 +120,10 @@ def test_a_writer_that_fails_leaves_the_old_file_whole(tmp_path):
 
 
 def test_damaged_generators_and_configs_are_named(run):
-    run.generator_path.write_bytes(run.generator_path.read_bytes()[:100])
+    (run.path / "generator.safetensors").write_bytes((run.path / "generator.safetensors").read_bytes()[:100])
     with pytest.raises(RunError, match="generator.safetensors is damaged .*run the training command again"):
         run.read_generator()
-    run.generator_path.unlink()
+    (run.path / "generator.safetensors").unlink()
     with pytest.raises(RunError, match="has no generator.safetensors: train it to its end"):
         run.read_generator()
     (run.path / "config.json").write_text("{")
@@ -135,7 +135,7 @@ def test_damaged_generators_and_configs_are_named(run):
 
 def test_a_generator_in_fp16_draws_the_pictures_of_the_trained_one(finished_run):
     from ganlab import models
-    from ganlab.train import evaluation_latents
+    from ganlab.sample import evaluation_latents
 
     small, config = finished_run.read_generator()
     whole = models.build(config, torch.Generator())[0]
