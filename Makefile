@@ -36,8 +36,8 @@ experiment: $(VENV)/installed  ## one class of CIFAR-10: CLASS= PRESET= PRIOR= E
 evaluate: $(VENV)/installed  ## score a finished run beside its real-vs-real floor: RUN=
 	$(BIN)/ganlab evaluate --run $(RUN) --notebook
 
-lab: $(VENV)/installed  ## JupyterLab in the notebooks folder
-	$(BIN)/jupyter lab --notebook-dir=. notebooks/experiment.ipynb
+lab: $(VENV)/installed  ## JupyterLab in the notebooks folder; ARGS= for more of its options
+	$(BIN)/jupyter lab --ServerApp.root_dir=. --FileContentsManager.preferred_dir=notebooks $(ARGS)
 
 test: $(VENV)/installed-dev  ## the test suite
 	$(BIN)/python -m pytest

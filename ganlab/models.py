@@ -206,7 +206,7 @@ def to_float(images: torch.Tensor) -> torch.Tensor:
 
 @torch.no_grad()
 def summary(network: nn.Module, example: torch.Tensor) -> list[dict[str, object]]:
-    """One row a layer: what it is, the shape it returns for one example, and its parameters."""
+    """One row a layer (what it is, the shape it returns for one example, its parameters), and one for the total."""
     rows: list[dict[str, object]] = []
 
     def note(module: nn.Module, _: tuple, output: torch.Tensor) -> None:
@@ -220,4 +220,4 @@ def summary(network: nn.Module, example: torch.Tensor) -> list[dict[str, object]
     network(example)
     for hook in hooks:
         hook.remove()
-    return rows
+    return [*rows, {"layer": "total", "output": "", "parameters": sum(p.numel() for p in network.parameters())}]

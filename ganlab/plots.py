@@ -29,47 +29,52 @@ def new_figure(rows: int, columns: int, width: float, height: float) -> tuple[Fi
     return figure, axes
 
 
-def images(pictures: torch.Tensor, columns: int = 8, title: str = "", scale: float = 1.5) -> Figure:
-    """uint8 (N, 3, H, W) as one sheet, filled row by row, ``scale`` screen pixels to an image pixel."""
-    sheet = tile(pictures, columns)
-    height, width = (side * scale * 32 / pictures.shape[-1] / DPI for side in sheet.shape[:2])
-    figure, axes = new_figure(1, 1, max(width, 1.5), height + (0.3 if title else 0))
-    show(axes[0, 0], sheet, title)
-    return figure
+def images(pictures: torch.Tensor, columns: int = 8) -> Figure:
+    """uint8 (N, 3, H, W) as one sheet, filled row by row."""
+    return _sheet(tile(pictures, columns))
 
 
-def sheets(named: dict[str, np.ndarray], across: int = 4) -> Figure:
-    """Several sheets (uint8 (H, W, 3)) in one figure, each under its name."""
-    across = min(across, len(named))
-    rows = -(-len(named) // across)
-    side = 9 / across
-    ratio = max(sheet.shape[0] / sheet.shape[1] for sheet in named.values())
-    figure, axes = new_figure(rows, across, 9, rows * (side * ratio + 0.3))
-    for axis in axes.flat:
-        axis.axis("off")
-    for axis, (name, sheet) in zip(axes.flat, named.items(), strict=False):
-        show(axis, sheet, name)
+def _sheet(sheet: np.ndarray, across: tuple[str, ...] = (), down: tuple[str, ...] = ()) -> Figure:
+    """A sheet uint8 (H, W, 3) twice its size, with headings above its equal parts and names to the left of its rows.
+
+    Every pixel becomes exactly 2x2 on the screen: what is resampled by a fraction doubles the size of a PNG.
+    """
+    height, width = (2 * side for side in sheet.shape[:2])
+    top, left = 22 * bool(across), 80 * bool(down)
+    figure = plt.figure(figsize=((left + width) / DPI, (top + height) / DPI), dpi=DPI)
+    plt.close(figure)
+    axis = figure.add_axes((left / (left + width), 0, width / (left + width), height / (top + height)))
+    show(axis, sheet)
+    for place, heading in enumerate(across):
+        axis.text((place + 0.5) / len(across), 1 + 6 / height, heading, transform=axis.transAxes, ha="center", size=9)
+    for place, name in enumerate(down):
+        axis.text(
+            -6 / width, 1 - (place + 0.5) / len(down), name, transform=axis.transAxes, ha="right", va="center", size=9
+        )
     return figure
 
 
 def show(axis: plt.Axes, sheet: np.ndarray, title: str = "") -> None:
-    axis.imshow(sheet, interpolation="nearest")
+    axis.imshow(sheet, interpolation="nearest", aspect="auto")
     axis.set_title(title, fontsize=9)
     axis.axis("off")
 
 
-def snapshots(run: Run, most: int = 8, rows: int = 4) -> Figure:
-    """The first rows of the grids that the run drew on the same latents: at most ``most`` epochs, spread evenly."""
+def snapshots(run: Run, most: int = 6) -> Figure:
+    """A row an epoch, a column a latent: the first row of the grids that the run drew, at most ``most`` of them."""
     grids = run.grids()
     epochs = sorted(grids)
-    chosen = np.unique(np.linspace(0, len(epochs) - 1, min(most, len(epochs))).round().astype(int))
-    height = rows * (run.config.resolution + 1) - 1
-    return sheets({f"epoch {epochs[i]}": read_png(grids[epochs[i]])[:height] for i in chosen})
+    chosen = [epochs[i] for i in np.unique(np.linspace(0, len(epochs) - 1, min(most, len(epochs))).round().astype(int))]
+    side = run.config.resolution
+    rows = [np.pad(read_png(grids[epoch])[:side], ((0, 1), (0, 0), (0, 0)), constant_values=255) for epoch in chosen]
+    return _sheet(np.concatenate(rows), down=tuple(f"epoch {epoch}" for epoch in chosen))
 
 
-def real_and_generated(real: torch.Tensor, generated: torch.Tensor, columns: int = 8) -> Figure:
+def real_and_generated(real: torch.Tensor, generated: torch.Tensor, columns: int = 6) -> Figure:
     """Two sheets side by side, uint8 (N, 3, H, W) each."""
-    return sheets({"real": tile(real, columns), "generated": tile(generated, columns)}, across=2)
+    left, right = tile(real, columns), tile(generated, columns)
+    gap = np.full((len(left), 8, 3), 255, np.uint8)
+    return _sheet(np.concatenate([left, gap, right], 1), across=("real", "generated"))
 
 
 def curves(history: pd.DataFrame) -> Figure:

@@ -43,7 +43,7 @@ class RunError(GanlabError):
 
 
 class Run:
-    """The files of one run under ``path``. Nothing is created before ``claim``."""
+    """The files of one run under ``path``. Nothing but a lock is created before ``claim``."""
 
     def __init__(self, path: str | os.PathLike) -> None:
         self.path = Path(path)
@@ -69,37 +69,32 @@ class Run:
         finally:
             lock.release()
 
+    def check(self, config: Config, data: ImageSet) -> None:
+        """Raises ``RunError`` if the folder belongs to another run, naming the fields, or is past ``config.epochs``."""
+        if not (self.path / "config.json").exists():
+            if self.checkpoint_path.exists():
+                raise RunError(
+                    f"{self.path} holds a checkpoint but no config.json: restore it, or choose another folder"
+                )
+            return
+        kept, done = self._read("config.json"), self.finished_epochs
+        before = Config.from_dict(kept["config"])  # a field younger than the run has its default there
+        if before.identity(kept["data"]["fingerprint"]) != config.identity(data.fingerprint):
+            fields = config.differences(before)
+            if kept["data"]["fingerprint"] != data.fingerprint:
+                fields.append("the images (other pixels, labels or order)")
+            raise RunError(f"{self.path} holds another run ({'; '.join(fields)}): choose another folder, or delete it")
+        if done > config.epochs:
+            raise RunError(f"{self.path} has already run {done} epochs: ask for more, or choose another folder")
+
     def claim(self, config: Config, data: ImageSet) -> None:
-        """Makes the folder this config's own. Raises ``RunError`` if it belongs to another run, naming the fields."""
-        identity = config.identity(data.fingerprint)
-        if (self.path / "config.json").exists():
-            kept = self._read("config.json")
-            before = Config.from_dict(kept["config"])  # a field younger than the run has its default there
-            if before.identity(kept["data"]["fingerprint"]) != identity:
-                fields = config.differences(before)
-                fields += ["the images (other pixels, labels or order)"] * (
-                    kept["data"]["fingerprint"] != data.fingerprint
-                )
-                raise RunError(
-                    f"{self.path} holds another run ({'; '.join(fields)}): choose another folder, or delete it"
-                )
-            done = self.finished_epochs
-            if done > config.epochs:
-                raise RunError(
-                    f"{self.path} has already run {done} epochs: ask for {done} or more, or choose another folder"
-                )
-        for litter in self.path.glob(".*.tmp"):
+        """Makes the folder this config's own, and clears what a killed process left half written."""
+        for litter in self.path.rglob(".*.tmp"):
             litter.unlink(missing_ok=True)
-        about = {
-            "fingerprint": data.fingerprint,
-            "source": data.source,
-            "split": data.split,
-            "images": len(data),
-            "names": data.names,
-        }
-        wanted = {"identity": identity, "config": config.to_dict(), "data": about}
-        if not (self.path / "config.json").exists() or self._read("config.json") != wanted:
-            self.write_json("config.json", wanted)
+        about = {"fingerprint": data.fingerprint, "source": data.source, "split": data.split,
+                 "images": len(data), "names": data.names}  # fmt: skip
+        identity = config.identity(data.fingerprint)
+        self.write_json("config.json", {"identity": identity, "config": config.to_dict(), "data": about})
 
     # --- what the folder says
 
@@ -115,6 +110,10 @@ class Run:
     def finished_epochs(self) -> int:
         """Epochs of the finished run; 0 while there is none."""
         return self.metrics["epochs"] if (self.path / "metrics.json").exists() else 0
+
+    def is_finished(self, config: Config) -> bool:
+        """Whether there is nothing left to do: the metrics say so, and the generator is there."""
+        return self.finished_epochs == config.epochs and (self.path / GENERATORS[0]).exists()
 
     @property
     def history(self) -> pd.DataFrame:
@@ -135,7 +134,7 @@ class Run:
                 f"{self.path} is no run: it has no {name}; make one with 'ganlab train --out {self.path}'"
             ) from None
         except ValueError as error:
-            raise RunError(f"{self.path / name} is damaged ({error}): delete that file and train again") from None
+            raise RunError(f"{self.path / name} is damaged ({error}): restore it, or choose another folder") from None
 
     # --- writing
 
@@ -171,7 +170,11 @@ class Run:
         self.write(self.checkpoint_path.name, keep_previous)
 
     def read_checkpoint(self) -> dict[str, Any] | None:
-        """The newest readable checkpoint, on the CPU; None if the run has none. Warns if it is not the last one."""
+        """The newest readable checkpoint, on the CPU; None for a new run. Warns if it is not the last one.
+
+        Raises ``RunError`` if none can be read, or if a finished run came without (they are not committed): training
+        would start over on top of its results.
+        """
         present = [path for path in (self.checkpoint_path, self.previous_path) if path.exists()]
         for path in present:
             try:
@@ -185,6 +188,11 @@ class Run:
         if present:
             raise RunError(
                 f"no checkpoint in {self.path} can be read: delete checkpoint*.pt there to start the run again"
+            )
+        if self.finished_epochs:
+            raise RunError(
+                f"{self.path} is a finished run of {self.finished_epochs} epochs without a checkpoint to go on from: "
+                "choose another folder"
             )
         return None
 

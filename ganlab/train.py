@@ -64,13 +64,14 @@ def train(config: Config, run: Run, data: ImageSet | None = None) -> Iterator[Ev
             f"the {len(data)} selected: make batch_size smaller or select more classes"
         )
     with run.lock():
-        run.claim(config, data)
-        if run.finished_epochs == config.epochs:
+        run.check(config, data)
+        if run.is_finished(config):
             yield Event("finished", config.epochs, run.metrics["steps"], run.metrics["steps"], run.metrics)
             return
+        checkpoint = run.read_checkpoint()
         session, began = Training(config, data), provenance()
         score = Scorer(config, data) if config.eval_every else None
-        checkpoint = run.read_checkpoint()
+        run.claim(config, data)
         if checkpoint:
             session.load_state_dict(checkpoint)
             run.write_history(session.history)

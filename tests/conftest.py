@@ -21,7 +21,7 @@ TINY = {
 
 def ganlab(*words: object, **environment: str) -> subprocess.CompletedProcess:
     """``python -m ganlab words...`` as a process of its own, from the project root."""
-    command = [sys.executable, "-W", "error::DeprecationWarning:ganlab", "-m", "ganlab", *map(str, words)]
+    command = [sys.executable, "-W", "error::DeprecationWarning", "-m", "ganlab", *map(str, words)]
     return subprocess.run(command, cwd=ROOT, env=os.environ | environment, capture_output=True, text=True, timeout=300)
 
 

@@ -141,6 +141,7 @@ def test_uint8_conversion_is_the_same_for_every_image_and_inverts():
 def test_summary_lists_every_layer_with_its_shape_and_parameters():
     config, g, _ = built("dcgan")
     rows = models.summary(g, evaluation_latents(config, 2))
-    assert len(rows) == len(g)
+    assert len(rows) == len(g) + 1
     assert rows[1]["output"] == "256 x 4 x 4"
-    assert sum(row["parameters"] for row in rows) == sum(p.numel() for p in g.parameters())
+    total = rows.pop()["parameters"]
+    assert total == sum(row["parameters"] for row in rows) == sum(p.numel() for p in g.parameters())

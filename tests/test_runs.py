@@ -64,6 +64,29 @@ def test_a_corrupted_checkpoint_falls_back_to_the_one_before_it_and_says_so(run,
     assert events[-1].kind == "finished"
 
 
+def test_a_deleted_generator_comes_back_from_the_checkpoint(run):
+    before = (run.path / "generator.safetensors").read_bytes()
+    (run.path / "generator.safetensors").unlink()
+    assert to_the_end(SETTINGS, run)[-1].kind == "finished"
+    assert (run.path / "generator.safetensors").read_bytes() == before
+
+
+def test_a_finished_run_without_its_checkpoint_is_read_but_never_overwritten(run):
+    """As in a fresh clone: checkpoints are not committed."""
+    run.checkpoint_path.unlink()
+    before = {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()}
+    assert to_the_end(SETTINGS, run)[-1].kind == "finished"
+    with pytest.raises(RunError, match="finished run of 2 epochs without a checkpoint .*choose another folder"):
+        to_the_end(SETTINGS.replace(epochs=3), run)
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_a_checkpoint_without_its_config_is_refused(run):
+    (run.path / "config.json").unlink()
+    with pytest.raises(RunError, match="holds a checkpoint but no config.json"):
+        to_the_end(SETTINGS.replace(seed=9), run)
+
+
 def test_two_corrupted_checkpoints_are_an_error_that_says_what_to_do(run):
     (run.path / "metrics.json").unlink()
     shutil.copy(run.checkpoint_path, run.previous_path)
@@ -79,7 +102,7 @@ def test_a_folder_of_another_run_is_refused_with_the_fields_and_left_alone(run):
         to_the_end(SETTINGS.replace(prior="poisson", seed=5), run)
     with pytest.raises(RunError, match="the images .other pixels, labels or order"):
         to_the_end(SETTINGS.replace(limit=96), run)
-    with pytest.raises(RunError, match="has already run 2 epochs: ask for 2 or more"):
+    with pytest.raises(RunError, match="has already run 2 epochs: ask for more, or choose"):
         to_the_end(SETTINGS.replace(epochs=1), run)
     assert {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()} == before
 
