@@ -28,7 +28,7 @@ help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/installed  ## train on procedural shapes, no download; a few minutes; results/demo/experiment.ipynb
-	$(BIN)/ganlab experiment --dataset shapes --epochs 3 --snapshot-epochs 1 2 3 --out results/demo
+	$(BIN)/ganlab experiment --dataset shapes --epochs 5 --snapshot-epochs 1 2 3 4 5 --out results/demo
 
 experiment: $(VENV)/installed  ## one class of CIFAR-10: CLASS= PRESET= PRIOR= EPOCHS= SEED= OUT=
 	$(BIN)/ganlab experiment --preset $(PRESET) --classes $(CLASS) --prior $(PRIOR) --epochs $(EPOCHS) --seed $(SEED) --out $(OUT)

@@ -190,7 +190,7 @@ def _distances(seen: Seen) -> list[dict[str, Any]]:
             values = (value, np.nan, np.nan, getattr(floors, metric))
             rows.append(dict(zip(COLUMNS, (_named(metric, extractor), *values, extractor.name, *counts), strict=True)))
     if len(seen.generated) > half:
-        rows.append(_whole_training_set(seen, floor=rows[0]["floor"], half=half))
+        rows.insert(0, _whole_training_set(seen, floor=rows[0]["floor"], half=half))
     if seen.test is not None:
 
         def nearest(x: torch.Tensor) -> float:

@@ -49,6 +49,7 @@ def execute(name: str, target: Path, parameters: dict[str, Any]) -> Path:
     """
     import nbformat
     import papermill
+    from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
     from traitlets.config import Config as TraitletsConfig
 
@@ -70,13 +71,19 @@ def execute(name: str, target: Path, parameters: dict[str, Any]) -> Path:
             parameters,
             progress_bar=False,
             stdout_file=sys.stdout,
+            stderr_file=sys.stderr,
             kernel_name="python3",
             config=TraitletsConfig({"KernelManager": {"transport_encryption": "auto"}}),
+            extra_arguments=["--log-level=50"],  # the kernel's own log; the notebook's errors come back as errors
         )
     except PapermillExecutionError as error:
         if error.ename == "KeyboardInterrupt":
             raise KeyboardInterrupt from None
         raise NotebookError(f"{error.evalue} ({error.ename} in {partial})") from None
+    except DeadKernelError:
+        raise NotebookError(
+            f"the kernel of {source.name} died (killed, or out of memory): the same command goes on where it stopped"
+        ) from None
     except OSError as error:
         raise NotebookError(
             f"cannot write {target} ({error.strerror or error}): choose another folder with --out"

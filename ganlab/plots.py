@@ -164,7 +164,7 @@ def precision_recall(table: pd.DataFrame) -> Figure:
             axis.plot(found.loc[x, "value"], found.loc[y, "value"], "o", color=colour, label=label)
             axis.plot(found.loc[x, "floor"], found.loc[y, "floor"], "x", color=colour)
         axis.set(xlabel=f"{x} (diversity)", ylabel=f"{y} (quality)", xlim=(0, 1.02))
-        axis.set_ylim(0, max(1.02, axis.get_ylim()[1]))
+        axis.set_ylim(0, max(1.02, 1.08 * axis.get_ylim()[1]))
         axis.grid(alpha=0.25)
     axes[0, 0].legend(
         fontsize=7, frameon=False, loc="lower left", title="dot: generated, cross: real", title_fontsize=7

@@ -84,6 +84,9 @@ class Run:
             if kept["data"]["fingerprint"] != data.fingerprint:
                 fields.append("the images (other pixels, labels or order)")
             raise RunError(f"{self.path} holds another run ({'; '.join(fields)}): choose another folder, or delete it")
+        self._check_epochs(done, config)
+
+    def _check_epochs(self, done: int, config: Config) -> None:
         if done > config.epochs:
             raise RunError(f"{self.path} has already run {done} epochs: ask for more, or choose another folder")
 
@@ -169,11 +172,11 @@ class Run:
 
         self.write(self.checkpoint_path.name, keep_previous)
 
-    def read_checkpoint(self) -> dict[str, Any] | None:
+    def read_checkpoint(self, config: Config | None = None) -> dict[str, Any] | None:
         """The newest readable checkpoint, on the CPU; None for a new run. Warns if it is not the last one.
 
-        Raises ``RunError`` if none can be read, or if a finished run came without (they are not committed): training
-        would start over on top of its results.
+        Raises ``RunError`` if none can be read, if it is past ``config.epochs``, or if a finished run came without
+        (they are not committed): training would start over on top of its results.
         """
         present = [path for path in (self.checkpoint_path, self.previous_path) if path.exists()]
         for path in present:
@@ -181,10 +184,14 @@ class Run:
                 with zipfile.ZipFile(path) as archive:  # torch reads past a flipped bit; the archive's checksums do not
                     if archive.testzip():
                         raise zipfile.BadZipFile("a checksum is wrong")
-                return torch.load(path, map_location="cpu", weights_only=True)
+                state = torch.load(path, map_location="cpu", weights_only=True)
             except Exception as error:  # a damaged file surfaces as any of a dozen types
                 reason = (str(error).splitlines() or [type(error).__name__])[0]
                 warnings.warn(f"{path} is damaged ({reason}); trying the checkpoint before it", stacklevel=2)
+                continue
+            if config:
+                self._check_epochs(state["counters"]["epoch"], config)
+            return state
         if present:
             raise RunError(
                 f"no checkpoint in {self.path} can be read: delete checkpoint*.pt there to start the run again"

@@ -68,7 +68,7 @@ def train(config: Config, run: Run, data: ImageSet | None = None) -> Iterator[Ev
         if run.is_finished(config):
             yield Event("finished", config.epochs, run.metrics["steps"], run.metrics["steps"], run.metrics)
             return
-        checkpoint = run.read_checkpoint()
+        checkpoint = run.read_checkpoint(config)
         session, began = Training(config, data), provenance()
         score = Scorer(config, data) if config.eval_every else None
         run.claim(config, data)

@@ -10,6 +10,7 @@ from dataclasses import fields
 
 import filelock
 import nbformat
+import psutil
 import pytest
 from check_notebooks import problems
 from conftest import ROOT, TINY, ganlab, options
@@ -55,6 +56,23 @@ def test_killing_the_batch_run_costs_only_the_steps_since_the_last_checkpoint(tm
     events = list(train(Config.from_preset(**settings | {"epochs": done + 2}), Run(out)))
     assert events[0].kind == "resumed"
     assert events[-1].row["epochs"] == done + 2
+
+
+def test_a_dead_kernel_is_one_sentence_and_the_same_command_goes_on(tmp_path):
+    settings = TINY | {"epochs": 300, "checkpoint_seconds": 0.2, "snapshot_epochs": [300]}
+    out = tmp_path / "run"
+    words = [sys.executable, "-m", "ganlab", "experiment", *map(str, options(settings, out))]
+    process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    patience = time.monotonic() + 120
+    while not (out / "checkpoint.previous.pt").exists() and time.monotonic() < patience:
+        time.sleep(0.01)
+    for kernel in psutil.Process(process.pid).children(recursive=True):
+        kernel.kill()
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert "the kernel of experiment.ipynb died" in said
+    assert "Traceback" not in said
+    assert Run(out).read_checkpoint()["counters"]["step"] > 0
 
 
 def test_in_jupyterlab_the_curves_are_drawn_live(tmp_path):

@@ -81,6 +81,14 @@ def test_a_finished_run_without_its_checkpoint_is_read_but_never_overwritten(run
     assert {path: path.read_bytes() for path in before} == before
 
 
+def test_fewer_epochs_than_the_checkpoint_has_are_refused(tmp_path):
+    for event in train(SETTINGS.replace(epochs=9, checkpoint_seconds=0.0), Run(tmp_path)):
+        if event.kind == "checkpoint" and event.epoch == 3:
+            break
+    with pytest.raises(RunError, match="has already run 3 epochs: ask for more"):
+        to_the_end(SETTINGS, Run(tmp_path))
+
+
 def test_a_checkpoint_without_its_config_is_refused(run):
     (run.path / "config.json").unlink()
     with pytest.raises(RunError, match="holds a checkpoint but no config.json"):
