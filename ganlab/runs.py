@@ -219,7 +219,8 @@ class Run:
         """
         path = self.path / GENERATORS[best]
         if not path.exists():
-            raise RunError(f"{self.path} has no {path.name}: train it to its end with 'ganlab train' first")
+            cure = "it was never scored while it trained, use the final one" if best else "train it to its end first"
+            raise RunError(f"{self.path} has no {path.name}: {cure}")
         try:
             with safe_open(path, "pt") as file:
                 config = Config.from_dict(json.loads(file.metadata()["config"]))

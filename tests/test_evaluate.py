@@ -199,6 +199,6 @@ def test_on_real_cifar10_held_out_images_score_at_the_floor_and_noise_far_from_i
     bad = evaluate.evaluate(noise, train_set, None, ["cifar_resnet"]).set_index("metric")
     assert real.loc["target_agreement_cifar_resnet", "value"] > 0.9
     assert bad.loc["target_agreement_cifar_resnet", "value"] < 0.5
-    distance = "fd_cifar_resnet"
-    assert real.loc[distance, "value"].iloc[0] < 2 * real.loc[distance, "floor"].iloc[0]
-    assert bad.loc[distance, "value"].iloc[0] > 30 * real.loc[distance, "floor"].iloc[0]
+    distance = "fd_cifar_resnet"  # 1,000 against 1,000 of the training images
+    assert real.loc[distance, "value"] < 2 * real.loc[distance, "floor"]
+    assert bad.loc[distance, "value"] > 30 * real.loc[distance, "floor"]

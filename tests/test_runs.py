@@ -155,8 +155,10 @@ def test_damaged_generators_and_configs_are_named(run):
     with pytest.raises(RunError, match="generator.safetensors is damaged .*run the training command again"):
         run.read_generator()
     (run.path / "generator.safetensors").unlink()
-    with pytest.raises(RunError, match="has no generator.safetensors: train it to its end"):
+    with pytest.raises(RunError, match="has no generator.safetensors: train it to its end first"):
         run.read_generator()
+    with pytest.raises(RunError, match="has no best.safetensors: it was never scored while it trained"):
+        run.read_generator(best=True)
     (run.path / "config.json").write_text("{")
     with pytest.raises(RunError, match="config.json is damaged"):
         _ = run.config
