@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 CLASS  ?= automobile
 PRESET ?= conv-noise
 PRIOR  ?= gaussian
-EPOCHS ?= 60
+EPOCHS ?= 75
 SEED   ?= 0
 # its folder: the class, and whatever else was asked for that is not the default
 empty  :=

@@ -88,7 +88,7 @@ class Config:
     )
 
     epochs: int = _option(
-        60, "passes over the selected images; more than before continues the run", same_run=False, low=1
+        75, "passes over the selected images; more than before continues the run", same_run=False, low=1
     )
     seed: int = _option(0, "seed of initial weights, batch order, augmentation and latents", low=0)
     latent_seed: int = _option(-1, "another seed for the training latents alone; -1 means the same as seed", low=-1)

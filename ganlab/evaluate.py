@@ -121,7 +121,7 @@ class Scorer:
         }
         if self.extractor.head is not None:
             scores[_named("is", self.extractor)] = metrics.inception_score(self.extractor.probabilities(found)).value
-        return scores
+        return {name: round(value, 6) for name, value in scores.items()}
 
     def about(self, config: Config) -> dict[str, Any]:
         """What stands beside the scores: extractor, counts, split, and as floor the scores of real held-out images."""
@@ -132,7 +132,7 @@ class Scorer:
             "generated": len(self.latents),
             "reference": len(self.reference),
             "split": config.split,
-            "floor": None if real is None else {**self.scores(real), "real": len(real)},
+            "floor": None if real is None else {"real": len(real), **self.scores(real)},
         }
 
 

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,12 @@ def project_root(start: Path | None = None) -> Path:
 
 
 def begin() -> None:
-    """A notebook's first call: works from the project root, wherever it was opened, so that paths mean the same."""
+    """A notebook's first call: works from the project root, wherever it was opened, so that paths mean the same.
+
+    Warnings become one line without a file's path: a rendered notebook is read on other machines.
+    """
     os.chdir(project_root())
+    warnings.formatwarning = lambda message, category, *_: f"{category.__name__}: {message}\n"
 
 
 def is_live() -> bool:

@@ -11,7 +11,7 @@ from ganlab.train import Event
 
 LINE_SECONDS = 30.0  # between two lines of a log: it stays short over hours
 REDRAW_SECONDS = 2.0  # at least, between two drawings of the live curves
-REDRAW_SHARE = 0.03  # of the time, at most, goes into drawing them
+REDRAW_SHARE = 0.02  # of the time, at most, goes into drawing them
 
 
 def watch(events: Iterable[Event]) -> None:

@@ -121,7 +121,7 @@ def _epochs(session: "Training", run: Run, stop: "Stop", score: Scorer | None) -
 def _score(session: "Training", run: Run, score: Scorer, row: dict[str, Any]) -> None:
     """Adds the scores of the averaged generator to the epoch's row; keeps the generator if its FD is the best yet."""
     started = time.perf_counter()
-    scores = {key: round(value, 6) for key, value in score(session.ema.network).items()}
+    scores = score(session.ema.network)
     row.update(scores)
     distance = next(iter(scores))  # the Frechet distance comes first
     if not session.best or scores[distance] < session.best[distance]:
