@@ -18,7 +18,6 @@ from ganlab.sample import EVALUATION_SEED
 
 DPI = 110
 COLOURS = sns.color_palette("colorblind", 10)
-PRIOR_COLOURS = dict(zip(priors.PRIORS, COLOURS, strict=False))
 REAL, FAKE, GENERATOR = COLOURS[0], COLOURS[1], COLOURS[2]
 
 
@@ -45,6 +44,7 @@ def _sheet(sheet: np.ndarray, across: tuple[str, ...] = (), down: tuple[str, ...
     plt.close(figure)
     axis = figure.add_axes((left / (left + width), 0, width / (left + width), height / (top + height)))
     show(axis, sheet)
+    axis.set_aspect("auto")  # the axis has exactly the sheet's pixels
     for place, heading in enumerate(across):
         axis.text((place + 0.5) / len(across), 1 + 6 / height, heading, transform=axis.transAxes, ha="center", size=9)
     for place, name in enumerate(down):
@@ -55,7 +55,7 @@ def _sheet(sheet: np.ndarray, across: tuple[str, ...] = (), down: tuple[str, ...
 
 
 def show(axis: plt.Axes, sheet: np.ndarray, title: str = "") -> None:
-    axis.imshow(sheet, interpolation="nearest", aspect="auto")
+    axis.imshow(sheet, interpolation="nearest")
     axis.set_title(title, fontsize=9)
     axis.axis("off")
 
