@@ -1,6 +1,7 @@
 """The networks. A table of generators and one of discriminators; both grow with the resolution (32, 64, 128).
 
 G: z (N, d) float32 -> images (N, 3, R, R) in [-1, 1].  D: images (N, 3, R, R) -> logits (N,).
+Conditional ones take labels (N,) int64 beside their input, places in the config's ``classes``.
 Nothing here draws from torch's global random state: weights and dropout use the generators handed to them.
 """
 
@@ -11,8 +12,10 @@ from itertools import pairwise
 
 import torch
 from torch import nn
+from torch.nn.utils.parametrize import register_parametrization
 
 from ganlab.config import Config
+from ganlab.layers import SpectralNorm, UpsampleConv2d
 
 
 class Dropout(nn.Module):
@@ -33,6 +36,46 @@ class Dropout(nn.Module):
         return f"p={self.p}"
 
 
+class Network(nn.Sequential):
+    """Layers in order; labels go to those that are conditional."""
+
+    def forward(self, x: torch.Tensor, labels: torch.Tensor | None = None) -> torch.Tensor:
+        for layer in self:
+            x = layer(x, labels) if isinstance(layer, ConditionalNorm | Projection) else layer(x)
+        return x
+
+
+class ConditionalNorm(nn.Module):
+    """Batch norm with a scale and a shift for each class (Dumoulin 2017; Miyato & Koyama 2018)."""
+
+    def __init__(self, norm: nn.BatchNorm1d | nn.BatchNorm2d, classes: int) -> None:
+        super().__init__()
+        self.norm = type(norm)(norm.num_features, affine=False)
+        self.scale = nn.Embedding(classes, norm.num_features)  # around 1: what is learnt is the difference
+        self.shift = nn.Embedding(classes, norm.num_features)
+
+    def forward(self, x: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        shape = (len(x), -1, *[1] * (x.ndim - 2))
+        return torch.addcmul(self.shift(labels).view(shape), self.norm(x), 1 + self.scale(labels).view(shape))
+
+
+class Projection(nn.Module):
+    """Logit of features (N, F) that belong to a class: w f + e_y f (Miyato & Koyama 2018, equation 4)."""
+
+    def __init__(self, features: int, classes: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(features, 1)
+        self.embedding = nn.Embedding(classes, features)
+
+    def forward(self, features: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        return self.linear(features) + (self.embedding(labels) * features).sum(1, keepdim=True)
+
+
+def _batch_norm(norm: nn.BatchNorm1d | nn.BatchNorm2d, config: Config) -> nn.Module:
+    """G's norm: of the config's classes where it is conditional."""
+    return ConditionalNorm(norm, len(config.classes)) if config.conditional else norm
+
+
 def _dropout(p: float) -> list[nn.Module]:
     return [Dropout(p)] if p else []
 
@@ -48,19 +91,18 @@ def upsample_generator(config: Config) -> nn.Module:
     channels = [config.g_channels * 2**i for i in reversed(range(stages + 1))]
     layers: list[nn.Module] = [
         nn.Linear(config.latent_dim, channels[0] * 16, bias=False),
-        nn.BatchNorm1d(channels[0] * 16),
+        _batch_norm(nn.BatchNorm1d(channels[0] * 16), config),
         nn.LeakyReLU(0.2),
         nn.Unflatten(1, (channels[0], 4, 4)),
     ]
     for wide, narrow in pairwise(channels):
         layers += [
-            nn.Upsample(scale_factor=2),
-            nn.Conv2d(wide, narrow, 3, padding=1, bias=False),
-            nn.BatchNorm2d(narrow),
+            UpsampleConv2d(wide, narrow),
+            _batch_norm(nn.BatchNorm2d(narrow), config),
             nn.LeakyReLU(0.2),
             *_dropout(config.g_dropout),
         ]
-    return nn.Sequential(*layers, nn.Conv2d(channels[-1], 3, 3, padding=1), nn.Tanh())
+    return Network(*layers, nn.Conv2d(channels[-1], 3, 3, padding=1), nn.Tanh())
 
 
 def transposed_generator(config: Config) -> nn.Module:
@@ -70,18 +112,18 @@ def transposed_generator(config: Config) -> nn.Module:
     layers: list[nn.Module] = [
         nn.Unflatten(1, (config.latent_dim, 1, 1)),
         nn.ConvTranspose2d(config.latent_dim, channels[0], 4, 1, 0, bias=False),
-        nn.BatchNorm2d(channels[0]),
+        _batch_norm(nn.BatchNorm2d(channels[0]), config),
         nn.ReLU(),
         *_dropout(config.g_dropout),
     ]
     for wide, narrow in pairwise(channels):
         layers += [
             nn.ConvTranspose2d(wide, narrow, 4, 2, 1, bias=False),
-            nn.BatchNorm2d(narrow),
+            _batch_norm(nn.BatchNorm2d(narrow), config),
             nn.ReLU(),
             *_dropout(config.g_dropout),
         ]
-    return nn.Sequential(*layers, nn.ConvTranspose2d(channels[-1], 3, 4, 2, 1), nn.Tanh())
+    return Network(*layers, nn.ConvTranspose2d(channels[-1], 3, 4, 2, 1), nn.Tanh())
 
 
 def _strided(config: Config) -> tuple[list[nn.Module], int]:
@@ -90,8 +132,8 @@ def _strided(config: Config) -> tuple[list[nn.Module], int]:
     width, before = config.d_channels, 3
     for stage in range(_stages(config)):
         layers += [
-            nn.Conv2d(before, width, 4, 2, 1, bias=stage == 0),
-            *([nn.BatchNorm2d(width)] if stage else []),
+            nn.Conv2d(before, width, 4, 2, 1, bias=stage == 0 or config.d_norm != "batch"),
+            *([nn.BatchNorm2d(width)] if stage and config.d_norm == "batch" else []),
             nn.LeakyReLU(0.2),
             *_dropout(config.d_dropout),
         ]
@@ -102,22 +144,51 @@ def _strided(config: Config) -> tuple[list[nn.Module], int]:
 def strided_discriminator(config: Config) -> nn.Module:
     """Strided convolutions to 4x4 and one dense logit."""
     layers, width = _strided(config)
-    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(width * 16, 1), nn.Flatten(0))
+    return Network(*layers, *_dense_logit(width * 16, config))
+
+
+def _dense_logit(features: int, config: Config) -> list[nn.Module]:
+    dense = Projection(features, len(config.classes)) if config.conditional else nn.Linear(features, 1)
+    return [nn.Flatten(), dense, nn.Flatten(0)]
 
 
 def dcgan_discriminator(config: Config) -> nn.Module:
     """DCGAN (Radford 2016): strided convolutions to 4x4 and a 4x4 convolution to the logit; no dense layer."""
     layers, width = _strided(config)
-    return nn.Sequential(*layers, nn.Conv2d(width, 1, 4, 1, 0), nn.Flatten(0))
+    if config.conditional:
+        return Network(*layers, *_dense_logit(width * 16, config))
+    return Network(*layers, nn.Conv2d(width, 1, 4, 1, 0), nn.Flatten(0))
 
 
 GENERATORS: dict[str, Callable[[Config], nn.Module]] = {
     "upsample": upsample_generator,
     "transposed": transposed_generator,
 }
+
+
+def sngan_discriminator(config: Config) -> nn.Module:
+    """The standard CNN of SNGAN (Miyato 2018, table 3): 3x3 stride 1 that widens and 4x4 stride 2 in turn, to 4x4."""
+    layers: list[nn.Module] = []
+    width, before = config.d_channels, 3
+    for _ in range(_stages(config)):
+        layers += [
+            *_normed(nn.Conv2d(before, width, 3, 1, 1), config),
+            *_normed(nn.Conv2d(width, width, 4, 2, 1), config),
+        ]
+        before, width = width, 2 * width
+    layers += _normed(nn.Conv2d(before, width, 3, 1, 1), config)
+    return Network(*layers, *_dense_logit(width * 16, config))
+
+
+def _normed(convolution: nn.Conv2d, config: Config) -> list[nn.Module]:
+    norm = [nn.BatchNorm2d(convolution.out_channels)] if config.d_norm == "batch" else []
+    return [convolution, *norm, nn.LeakyReLU(0.1), *_dropout(config.d_dropout)]
+
+
 DISCRIMINATORS: dict[str, Callable[[Config], nn.Module]] = {
     "strided": strided_discriminator,
     "dcgan": dcgan_discriminator,
+    "sngan": sngan_discriminator,
 }
 
 
@@ -125,11 +196,15 @@ def build(config: Config, init: torch.Generator, dropout: torch.Generator | None
     """(G, D) of the config on the CPU, weights drawn from ``init``, dropout drawing from ``dropout``."""
     with torch.random.fork_rng(devices=[]):  # the layers' own initialisation is overwritten below
         networks = GENERATORS[config.generator](config), DISCRIMINATORS[config.discriminator](config)
-    for network in networks:
-        _initialise(network, init)
-        for module in network.modules():
-            if isinstance(module, Dropout):
-                module.stream = dropout
+        for network in networks:
+            _initialise(network, init)
+            for module in network.modules():
+                if isinstance(module, Dropout):
+                    module.stream = dropout
+        if config.d_norm == "spectral":
+            for module in list(networks[1].modules()):
+                if isinstance(module, nn.Conv2d | nn.Linear | nn.Embedding):
+                    register_parametrization(module, "weight", SpectralNorm(module.weight, init))
     return networks
 
 
@@ -181,15 +256,21 @@ class Ema:
 
 
 @torch.no_grad()
-def generate(generator: nn.Module, latents: torch.Tensor, batch_size: int = 256) -> torch.Tensor:
-    """Images uint8 (N, 3, R, R), on the CPU, of latents (N, d), by G in evaluation mode.
+def generate(
+    generator: nn.Module, latents: torch.Tensor, labels: torch.Tensor | None = None, batch_size: int = 128
+) -> torch.Tensor:
+    """Images uint8 (N, 3, R, R), on the CPU, of latents (N, d) and, if it is conditional, labels (N,), by G in
+    evaluation mode.
 
     [-1, 1] becomes 0..255 by rounding, the same for every image: nothing is rescaled by its own range.
     """
     was_training = generator.training
     generator.eval()
     device = next(generator.parameters()).device
-    images = [to_uint8(generator(part.to(device))).cpu() for part in latents.split(batch_size)]
+    images = []
+    for start in range(0, len(latents), batch_size):
+        part = [given[start : start + batch_size].to(device) for given in (latents, labels) if given is not None]
+        images.append(to_uint8(generator(*part)).cpu())
     generator.train(was_training)
     return torch.cat(images)
 
@@ -205,8 +286,9 @@ def to_float(images: torch.Tensor) -> torch.Tensor:
 
 
 @torch.no_grad()
-def summary(network: nn.Module, example: torch.Tensor) -> list[dict[str, object]]:
-    """One row a layer (what it is, the shape it returns for one example, its parameters), and one for the total."""
+def summary(network: nn.Module, *example: torch.Tensor) -> list[dict[str, object]]:
+    """One row a layer (what it is, the shape it returns for one example (a z or an image, and a
+    label where there are classes), its parameters), and one for the total."""
     rows: list[dict[str, object]] = []
 
     def note(module: nn.Module, _: tuple, output: torch.Tensor) -> None:
@@ -217,7 +299,7 @@ def summary(network: nn.Module, example: torch.Tensor) -> list[dict[str, object]
 
     network = copy.deepcopy(network).eval()
     hooks = [module.register_forward_hook(note) for module in network.modules() if not list(module.children())]
-    network(example)
+    network(*example)
     for hook in hooks:
         hook.remove()
     return [*rows, {"layer": "total", "output": "", "parameters": sum(p.numel() for p in network.parameters())}]

@@ -22,7 +22,7 @@ def kinds(network: nn.Module) -> list[str]:
 SOURCES = {
     "conv-noise": {
         "g_first": ["Linear", "BatchNorm1d", "LeakyReLU", "Unflatten"],
-        "g_stage": ["Upsample", "Conv2d", "BatchNorm2d", "LeakyReLU", "Dropout"],
+        "g_stage": ["UpsampleConv2d", "BatchNorm2d", "LeakyReLU", "Dropout"],
         "g_last": ["Conv2d", "Tanh"],
         "d_first": ["Conv2d", "LeakyReLU", "Dropout"],
         "d_stage": ["Conv2d", "BatchNorm2d", "LeakyReLU", "Dropout"],
@@ -78,10 +78,68 @@ def test_initial_weights_are_those_of_the_dcgan_paper(preset):
             assert (layer.bias == 0).all()
 
 
-def test_building_leaves_torchs_global_random_state_alone():
+def test_fast_has_the_discriminator_of_sngan():
+    """Miyato 2018, table 3: 3x3 stride 1 that widens and 4x4 stride 2 in turn, to 4x4; every weight spectral-normed."""
+    config, _, d = built("fast")
+    convolutions = [layer for layer in d if isinstance(layer, nn.Conv2d)]
+    assert [(c.kernel_size[0], c.stride[0]) for c in convolutions] == 3 * [(3, 1), (4, 2)] + [(3, 1)]
+    c = config.d_channels
+    assert [layer.out_channels for layer in convolutions] == [c, c, 2 * c, 2 * c, 4 * c, 4 * c, 8 * c]
+    assert not any(isinstance(layer, nn.BatchNorm2d) for layer in d)
+    d.train()
+    for layer in d:
+        if hasattr(layer, "weight"):
+            for _ in range(30):
+                layer.weight  # noqa: B018 (a power iteration each)
+            assert torch.linalg.matrix_norm(layer.weight.flatten(1), 2).item() == pytest.approx(1, abs=0.02)
+
+
+@pytest.mark.parametrize("discriminator", ["strided", "dcgan", "sngan"])
+@pytest.mark.parametrize("d_norm", ["batch", "spectral", "none"])
+def test_every_norm_of_every_discriminator_gives_logits(discriminator, d_norm):
+    _, _, d = built("fast", discriminator=discriminator, d_norm=d_norm, d_channels=4)
+    assert d(torch.zeros(2, 3, 32, 32)).shape == (2,)
+    assert any(isinstance(layer, nn.BatchNorm2d) for layer in d) == (d_norm == "batch")
+
+
+@pytest.mark.parametrize("generator", ["upsample", "transposed"])
+@pytest.mark.parametrize("discriminator", ["strided", "dcgan", "sngan"])
+def test_a_conditional_pair_answers_to_the_label(generator, discriminator):
+    changes = {"generator": generator, "discriminator": discriminator, "g_channels": 4, "d_channels": 4}
+    config, g, d = built("fast", conditional=True, classes=["cat", "dog", "ship"], **changes)
+    latents = evaluation_latents(config, 4)[:1].repeat(3, 1)
+    labels = torch.arange(3)
+    with torch.no_grad():
+        for layer in [g, d]:
+            for name, weight in layer.named_parameters():
+                if "scale" in name or "embedding" in name:
+                    weight.normal_(generator=torch.Generator().manual_seed(0))
+        images = g.eval()(latents, labels)
+        logits = d.eval()(images[:1].repeat(3, 1, 1, 1), labels)
+    assert images.shape == (3, 3, 32, 32)
+    assert logits.shape == (3,)
+    assert len(images.flatten(1).unique(dim=0)) == 3
+    assert len(logits.unique()) == 3
+
+
+def test_projection_is_the_formula():
+    """Miyato & Koyama 2018, equation 4: the unconditional logit plus the inner product with the class's embedding."""
+    layer = models.Projection(2, 3)
+    with torch.no_grad():
+        layer.linear.weight.copy_(torch.tensor([[1.0, 2.0]])), layer.linear.bias.fill_(0.5)
+        layer.embedding.weight.copy_(torch.tensor([[0.0, 0.0], [1.0, -1.0], [3.0, 4.0]]))
+        logits = layer(torch.tensor([[1.0, 1.0], [1.0, 1.0], [2.0, 1.0]]), torch.tensor([0, 1, 2]))
+    assert logits.flatten().tolist() == [3.5, 3.5, 14.5]
+
+
+@pytest.mark.parametrize("preset", ["conv-noise", "fast"])
+def test_building_leaves_torchs_global_random_state_alone_and_does_not_depend_on_it(preset):
     before = torch.get_rng_state()
-    built("conv-noise")
+    first = built(preset)[2].state_dict()
     assert torch.equal(torch.get_rng_state(), before)
+    torch.rand(1)
+    again = built(preset)[2].state_dict()
+    assert all(torch.equal(first[key], again[key]) for key in first)
 
 
 def test_dropout_drops_whole_channels_from_its_own_stream_and_keeps_the_mean():

@@ -1,0 +1,87 @@
+"""The fast layers compute what the plain ones compute: outputs, gradients, gradients of gradients."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.nn.utils.parametrizations import spectral_norm
+from torch.nn.utils.parametrize import register_parametrization
+
+from ganlab.layers import SpectralNorm, UpsampleConv2d
+
+
+def stream(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def plain(x: torch.Tensor, layer: nn.Conv2d) -> torch.Tensor:
+    return F.conv2d(F.interpolate(x, scale_factor=2.0), layer.weight, layer.bias, padding=1)
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (4, 4), (3, 5)])
+def test_upsampling_folded_into_the_convolution_gives_the_same_images_and_gradients(height, width, bias):
+    layer = UpsampleConv2d(5, 3, bias).double()
+    x = torch.randn(2, 5, height, width, dtype=torch.float64, generator=stream(), requires_grad=True)
+    ours, theirs = layer(x), plain(x, layer)
+    assert ours.shape == (2, 3, 2 * height, 2 * width)
+    torch.testing.assert_close(ours, theirs)
+    given = torch.randn(ours.shape, dtype=torch.float64, generator=stream(1))
+    wanted = [x, *layer.parameters()]
+    for a, b in zip(torch.autograd.grad(ours, wanted, given), torch.autograd.grad(theirs, wanted, given), strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_the_folded_layer_passes_gradcheck_twice():
+    layer = UpsampleConv2d(2, 2).double()
+    x = torch.randn(1, 2, 2, 3, dtype=torch.float64, generator=stream(), requires_grad=True)
+
+    def run(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        return torch.func.functional_call(layer, {"weight": weight}, (x,))
+
+    assert torch.autograd.gradcheck(run, (x, layer.weight))
+    assert torch.autograd.gradgradcheck(run, (x, layer.weight))
+
+
+def test_under_bf16_autocast_the_two_steps_are_taken_as_they_are():
+    layer = UpsampleConv2d(8, 4)
+    x = torch.randn(2, 8, 4, 4, generator=stream())
+    with torch.autocast("cpu", torch.bfloat16):
+        low = layer(x)
+        assert torch.equal(low, plain(x, layer))
+    assert low.dtype == torch.bfloat16
+    torch.testing.assert_close(low.float(), layer(x), atol=0.02, rtol=0.02)
+
+
+def test_it_has_the_names_of_the_convolution_it_stands_for():
+    ours, theirs = UpsampleConv2d(4, 2, bias=True), nn.Conv2d(4, 2, 3, padding=1)
+    assert {k: v.shape for k, v in ours.state_dict().items()} == {k: v.shape for k, v in theirs.state_dict().items()}
+
+
+@pytest.mark.parametrize("make", [lambda: nn.Conv2d(3, 8, 3), lambda: nn.Linear(12, 5), lambda: nn.Embedding(10, 6)])
+def test_spectral_norm_is_torchs_own(make):
+    ours, theirs = make(), make()
+    theirs.load_state_dict(ours.state_dict())
+    register_parametrization(ours, "weight", SpectralNorm(ours.weight, stream()))
+    spectral_norm(theirs)
+    with torch.no_grad():  # both start from the same singular vectors
+        theirs.parametrizations.weight[0]._u.copy_(ours.parametrizations.weight[0].u)
+        theirs.parametrizations.weight[0]._v.copy_(ours.parametrizations.weight[0].v)
+    for _ in range(3):
+        a, b = ours.weight, theirs.weight
+        torch.testing.assert_close(a, b)
+        given = torch.randn(a.shape, generator=stream(1))
+        pair = [torch.autograd.grad(w, m.parametrizations.weight.original, given) for w, m in ((a, ours), (b, theirs))]
+        torch.testing.assert_close(*pair)
+    largest = torch.linalg.matrix_norm(ours.eval().weight.flatten(1), 2)
+    assert largest.item() == pytest.approx(1, abs=0.03)
+
+
+def test_spectral_norm_moves_its_singular_vectors_only_while_training():
+    layer = nn.Linear(6, 4)
+    register_parametrization(layer, "weight", SpectralNorm(layer.weight, stream(), warm_up=1))
+    before = layer.parametrizations.weight[0].u.clone()
+    layer.eval().weight  # noqa: B018
+    assert torch.equal(layer.parametrizations.weight[0].u, before)
+    layer.train().weight  # noqa: B018
+    assert not torch.equal(layer.parametrizations.weight[0].u, before)
