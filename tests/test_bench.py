@@ -1,0 +1,74 @@
+"""The bench measures what it says it does: the right networks, real processes, scores at the minutes asked for."""
+
+import json
+
+import pandas as pd
+import pytest
+import torch
+from conftest import needs_cifar10
+
+from ganlab import bench
+from ganlab.config import Config
+from ganlab.models import build
+
+
+def test_plain_and_the_same_networks_in_ganlab_have_the_same_layers():
+    ours = build(Config.from_preset("dcgan", instance_noise=0.0), torch.Generator())
+    for one, other in zip(bench.dcgan_example(), ours, strict=True):
+        shapes = [tuple(p.shape) for p in one.parameters()], [tuple(p.shape) for p in other.parameters() if p.ndim > 1]
+        assert [shape for shape in shapes[0] if len(shape) > 1] == shapes[1]
+
+
+def test_a_worker_is_a_process_that_says_how_long_a_step_takes():
+    worker = bench.Worker("limit fp32", threads=1)
+    worker.ready()
+    side = round((worker.about["flop"] / 2) ** (1 / 3))
+    assert worker.about["flop"] == 2 * side**3
+    worker.start(0.05)
+    assert 0 < worker.finish() < 10
+    assert worker.peak > 2**26
+    worker.stop()
+    assert worker.process.returncode == 0
+
+
+def test_a_worker_that_dies_is_named():
+    worker = bench.Worker("no such contender")
+    with pytest.raises(bench.BenchError, match="measures 'no such contender' ended with code 1"):
+        worker.ready()
+
+
+def test_the_bars_compare_what_was_measured():
+    rates = {"same networks": (210.0, 1.4), "fast": (95.0, 0.7), "fast, networks alone": (100.0, 0.7)}
+    table = pd.DataFrame(
+        [
+            {"contender": name, "images_per_second": rate, "ratio_to_plain": ratio, "share_of_limit": 0.5}
+            for name, (rate, ratio) in rates.items()
+        ]
+    )
+    waits = dict.fromkeys(("import ganlab", "ganlab --help", "data of a second start", "first step, imports done"), 0.2)
+    standing = bench.bars(table, [1.7, 1.95, 1.96], waits | {"10,000 samples": 6.0, "one sample": 0.02})
+    met = standing.set_index("figure")["met"]
+    assert met["same networks / plain"] == (bench.native_precision(torch.device("cpu")) == "fp32")
+    assert standing.set_index("figure")["measured"]["all but the networks, share of a step"] == pytest.approx(0.05)
+    assert met["two processes of one thread / one"]
+    assert not met["10,000 samples, seconds"]
+    assert not met["one sample, seconds"]
+
+
+@needs_cifar10
+@pytest.mark.parametrize("contender", ["plain", "fast, conditional"])
+def test_a_race_is_scored_at_its_minutes_and_not_run_twice(contender, tmp_path, monkeypatch):
+    monkeypatch.setattr(bench, "SAMPLES", 80)
+    monkeypatch.setattr(bench, "MARKS", (1,))
+    record = {"contenders": {contender: {"images_per_second": 2.0}}}  # a minute is 120 images
+    (tmp_path / "bench.json").write_text(json.dumps(record))
+    rows = list(bench.race(tmp_path, contender, 1.5, seed=3))
+    assert [row["minutes"] for row in rows] == [1, 1.5]
+    assert [-(-images // 64) for images in (120, 180)] == [-(-row["images"] // 64) for row in rows]
+    assert all(row["fd_cifar_resnet"] > row["fd_floor"] for row in rows)
+    assert len(list((tmp_path / "race").glob("*-s3-*min.png"))) == 2
+    assert list(bench.race(tmp_path, contender, 1.5, seed=3)) == []
+
+    report = bench.draw_race(tmp_path).read_text()
+    assert f"{rows[-1]['fd_cifar_resnet']:.4g}" in report
+    assert (tmp_path / "race.png").stat().st_size > 5000
