@@ -1,0 +1,163 @@
+"""A study survives what happens to long jobs: kills, lost workers, runs that fail. Real processes, real notebooks."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import yaml
+from conftest import ROOT, TINY
+
+from ganlab import study
+from ganlab.config import ConfigError
+from ganlab.runs import Run
+from ganlab.study import NULL, StudyError
+
+SETTINGS = {key: value for key, value in TINY.items() if key not in ("epochs", "limit")} | {
+    "preset": "conv-noise", "limit": 320, "epochs": 4, "checkpoint_seconds": 0.2, "snapshot_epochs": [4],
+}  # fmt: skip
+
+
+def write(path: Path, cells: list[dict], **settings) -> Path:
+    path.write_text(yaml.safe_dump({"settings": SETTINGS | settings, "cells": cells}))
+    return path
+
+
+def start(plan: Path, out: Path, *words: object) -> subprocess.Popen:
+    """The study as a process of its own, one kernel thread a worker; what it prints is to be read from ``stdout``."""
+    code = "import sys; from pathlib import Path; from ganlab import study; study.follow(study.read(sys.argv[1], "
+    code += "Path(sys.argv[2])), *sys.argv[3:4], workers=2)"
+    command = [sys.executable, "-W", "error::DeprecationWarning:ganlab", "-c", code, str(plan), str(out), *words]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def wait_until(condition, seconds: float = 120) -> None:
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, "waited in vain"
+        time.sleep(0.05)
+
+
+# --- the plan -------------------------------------------------------------------------------------------------------
+
+
+def test_all_priors_of_a_seed_come_before_the_next_seed_and_cells_keep_their_order():
+    plan = study.read("noise-study")
+    cells = [planned.cell for planned in plan.runs]
+    assert list(dict.fromkeys(cells)) == ["fast-d100-standardised", "conv-noise-d100-raw", "fast-d100-raw",
+                                          "fast-d8-standardised", "fast-d100-extended"]  # fmt: skip
+    assert [cells.count(cell) for cell in dict.fromkeys(cells)] == [40, 21, 15, 21, 21]
+    first = plan.runs[:40]
+    assert [planned.seed for planned in first] == sorted(planned.seed for planned in first)
+    assert {planned.prior for planned in first[:8]} == {planned.prior for planned in first[8:16]}
+
+
+def test_runs_of_a_cell_differ_in_nothing_but_latents_and_seed():
+    runs = [planned for planned in study.read("noise-study").runs if planned.cell == "fast-d100-standardised"]
+    gaussian = next(planned for planned in runs if planned.prior == "gaussian" and planned.seed == 2)
+    for planned in runs:
+        if planned.seed == 2:
+            changed = {line.split(":")[0] for line in planned.config.differences(gaussian.config)}
+            assert changed <= ({"latent_seed"} if planned.prior == NULL else {"prior"})
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "sentence"),
+    [
+        ("cells: 3", StudyError, "is no study"),
+        ("a: [", StudyError, "is no study"),
+        ("cells: [{name: a, priors: [gaussian]}]", StudyError, "each with name, priors, seeds"),
+        ("cells: [{name: a, priors: [cauchy], seeds: [0]}]", ConfigError, "unknown prior 'cauchy'"),
+        ("cells: [{name: a, priors: [gaussian, gaussian], seeds: [0]}]", StudyError, "twice"),
+        ("{settings: {epoch: 3}, cells: [{name: a, priors: [gaussian], seeds: [0]}]}", ConfigError, "did you mean 'ep"),
+    ],
+)
+def test_a_file_that_is_no_study_is_answered(tmp_path, text, error, sentence):
+    (tmp_path / "plan.yaml").write_text(text)
+    with pytest.raises(error, match=sentence):
+        study.read(str(tmp_path / "plan.yaml"))
+
+
+def test_an_unknown_study_names_those_there_are():
+    with pytest.raises(ConfigError, match="unknown study 'quik'.*did you mean 'quick'.*noise-study"):
+        study.read("quik")
+
+
+def test_nobody_answers_at_a_wrong_address(tmp_path):
+    plan = write(tmp_path / "plan.yaml", [{"name": "a", "priors": ["gaussian"], "seeds": [0]}])
+    with pytest.raises(StudyError, match="no Dask scheduler answers at tcp://127.0.0.1:1"):
+        list(study.run(study.read(str(plan), tmp_path / "out"), "tcp://127.0.0.1:1"))
+
+
+# --- running --------------------------------------------------------------------------------------------------------
+
+
+def test_a_killed_study_goes_on_where_it_was_and_a_run_that_fails_stops_no_other(tmp_path):
+    cells = [
+        {"name": "diverges", "priors": ["gaussian"], "seeds": [0], "settings": {"g_lr": 1e30, "d_lr": 1e30}},
+        {"name": "works", "priors": ["gaussian", "bernoulli"], "seeds": [0], "settings": {"epochs": 25}},
+    ]
+    plan, out = write(tmp_path / "plan.yaml", cells), tmp_path / "out"
+    runs = study.read(str(plan), out).runs
+
+    first = start(plan, out)
+    wait_until(lambda: any(planned.status == "done" for planned in runs))
+    second = start(plan, out)
+    assert "another process is running the study" in second.communicate(timeout=60)[0]
+    wait_until(lambda: any(planned.status == "running" for planned in runs[1:]))
+    half_done = next(planned for planned in runs[1:] if planned.status == "running")
+    wait_until(half_done.path.joinpath("checkpoint.pt").exists)
+    children = psutil.Process(first.pid).children(recursive=True)
+    first.send_signal(signal.SIGKILL)
+    first.communicate()
+    alive = psutil.wait_procs(children, timeout=30)[1]
+    assert not [child for child in alive if child.status() != "zombie"], "nobody is left behind"
+    finished = [planned.path / "metrics.json" for planned in runs if planned.status == "done"]
+    written = [path.stat().st_mtime_ns for path in finished]
+
+    said = start(plan, out).communicate(timeout=300)[0]
+    assert [planned.status for planned in runs] == ["failed", "done", "done"], said
+    assert [path.stat().st_mtime_ns for path in finished] == written
+    assert "going on from the checkpoint" in (half_done.path / "experiment.ipynb").read_text()
+    assert "the loss is no longer finite" in json.loads((runs[0].path / "failed.json").read_text())["traceback"]
+
+    again = start(plan, out).communicate(timeout=60)[0]
+    assert "2 done, 1 failed of 3" in again
+    assert not (out / "works" / "gaussian-s0" / "experiment.partial.ipynb").exists()
+
+
+def test_a_lost_worker_is_survived_on_a_cluster_started_by_hand(tmp_path):
+    cells = [{"name": "a", "priors": ["gaussian", "poisson"], "seeds": [0], "settings": {"epochs": 40}}]
+    plan, out = write(tmp_path / "plan.yaml", cells), tmp_path / "out"
+    runs = study.read(str(plan), out).runs
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    address = f"tcp://127.0.0.1:{_free_port()}"
+    dask = [sys.executable, "-m", "dask"]
+    scheduler = ["scheduler", "--host", "127.0.0.1", "--port", address.rsplit(":", 1)[1], "--no-dashboard"]
+    worker = ["worker", address, "--nthreads", "1", "--no-nanny", "--no-dashboard", "--local-directory", str(tmp_path)]
+    processes = [subprocess.Popen([*dask, *words], cwd=ROOT, env=environment) for words in (scheduler, worker, worker)]
+    try:
+        job = start(plan, out, address)
+        wait_until(lambda: all(planned.status in ("running", "done") for planned in runs))
+        wait_until(lambda: all((planned.path / "checkpoint.pt").exists() for planned in runs))
+        processes[1].send_signal(signal.SIGKILL)
+        said = job.communicate(timeout=300)[0]
+        assert [planned.status for planned in runs] == ["done", "done"], said
+        assert [Run(planned.path).metrics["epochs"] for planned in runs] == [40, 40]
+    finally:
+        for process in processes[::-1]:
+            process.terminate()
+            process.wait(30)
+
+
+def _free_port() -> int:
+    import socket
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
