@@ -5,16 +5,20 @@ BIN    := $(VENV)/bin
 
 # the main experiment
 CLASS  ?= automobile
-PRESET ?= conv-noise
+PRESET ?= fast
 PRIOR  ?= gaussian
 EPOCHS ?= 75
 SEED   ?= 0
 # its folder: the class, and whatever else was asked for that is not the default
 empty  :=
 space  := $(empty) $(empty)
-OUT    ?= results/main/$(subst $(space),-,$(strip $(CLASS) $(filter-out conv-noise,$(PRESET)) \
+OUT    ?= results/main/$(subst $(space),-,$(strip $(CLASS) $(filter-out fast,$(PRESET)) \
           $(filter-out gaussian,$(PRIOR)) $(addprefix s,$(filter-out 0,$(SEED)))))
 RUN    ?= $(OUT)
+
+# the noise study: its name, and its folder, a new dated one with FRESH=1
+STUDY     ?= noise-study
+STUDY_OUT ?= results/$(STUDY)$(if $(FRESH),-$(shell date +%Y-%m-%d-%H%M))
 
 # a relative path must mean the same to a kernel that starts elsewhere
 ifdef GANLAB_DATA
@@ -22,7 +26,7 @@ export GANLAB_DATA := $(abspath $(GANLAB_DATA))
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo experiment evaluate lab test lint
+.PHONY: help demo experiment evaluate noise-study bench lab test lint
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,11 +40,17 @@ experiment: $(VENV)/installed  ## one class of CIFAR-10: CLASS= PRESET= PRIOR= E
 evaluate: $(VENV)/installed  ## score a finished run beside its real-vs-real floor: RUN=
 	$(BIN)/ganlab evaluate --run $(RUN) --notebook
 
+noise-study: $(VENV)/installed  ## every prior, many seeds; resumes: STUDY=quick SCHEDULER=tcp://host:8786 FRESH=1
+	$(BIN)/ganlab study --study $(STUDY) --out $(STUDY_OUT) $(if $(SCHEDULER),--scheduler $(SCHEDULER))
+
+bench: $(VENV)/installed  ## images per second beside plain PyTorch and the machine's limit; results/bench/
+	$(BIN)/ganlab bench
+
 lab: $(VENV)/installed  ## JupyterLab in the notebooks folder; ARGS= for more of its options
 	$(BIN)/jupyter lab --ServerApp.root_dir=. --FileContentsManager.preferred_dir=notebooks $(ARGS)
 
-test: $(VENV)/installed-dev  ## the test suite
-	$(BIN)/python -m pytest
+test: $(VENV)/installed-dev  ## the test suite, a process of one thread a core
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
 lint: $(VENV)/installed-dev  ## ruff, and what committed notebooks must not hold
 	$(BIN)/ruff check .

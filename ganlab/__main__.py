@@ -56,7 +56,7 @@ def sample(options: dict[str, Any]) -> None:
     from ganlab.sample import write_samples
 
     run, out = Run(options["run"]), Path(options["out"])
-    print(write_samples(run, options["n"], out, options["seed"], options["best"]))
+    print(write_samples(run, options["n"], out, options["seed"], options["best"], options["classes"]))
 
 
 def evaluate(options: dict[str, Any]) -> None:
@@ -78,12 +78,46 @@ def evaluate(options: dict[str, Any]) -> None:
     print(f"\n{run.path / 'evaluation.csv'}; floor: the same number with real images in place of the generated ones")
 
 
+def study(options: dict[str, Any]) -> None:
+    """run or resume a study on a Dask cluster, then its notebook; 'status' says how far it is"""
+    from ganlab import study as studies
+
+    plan = studies.read(options["study"], options["out"])
+    if options["action"] == "status":
+        print(studies.describe(studies.status(plan), options["workers"]))
+        return
+    studies.follow(plan, options["scheduler"], options["workers"], options["retry_failed"])
+    from ganlab.notebooks import execute
+
+    print(execute("noise_study", plan.root / "noise_study.ipynb", {"study": options["study"], "out": str(plan.root)}))
+
+
+def bench(options: dict[str, Any]) -> None:
+    """measure this machine: images per second beside plain PyTorch, or (--race) quality per minute"""
+    from ganlab import bench
+
+    out, contenders = Path(options["out"]), options["contenders"]
+    if options["race"] is None:
+        for table in bench.measure(out, options["rounds"]):
+            print(table.to_string(index=False, float_format=lambda x: f"{x:.3g}", na_rep=""), end="\n\n")
+        print(f"{out}: bench.md, bench.json")
+        return
+    for seed in options["seeds"]:
+        for contender in contenders:
+            for row in bench.race(out, contender, options["race"], seed):
+                print("  ".join(f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}"
+                                for key, value in row.items() if not key.endswith("_floor")), flush=True)  # fmt: skip
+    print(bench.draw_race(out))
+
+
 # A command is a function and a row: the function, and whether it takes the options of Config.
 COMMANDS = {
     "train": (train, True),
     "experiment": (experiment, True),
     "sample": (sample, False),
     "evaluate": (evaluate, False),
+    "study": (study, False),
+    "bench": (bench, False),
 }
 
 # What the parameters cell of the experiment names; every other field of Config goes into its ``settings``.
@@ -110,6 +144,8 @@ def _parser() -> argparse.ArgumentParser:
         "--out", required=True, metavar="PATH", help="a folder for PNG files, or a name ending in .npz"
     )
     drawing.add_argument("--seed", type=int, default=0, help="seed of the latents (default 0)")
+    drawing.add_argument("--classes", "--class", nargs="+", metavar="NAME",
+                         help="of a conditional run (default: all its classes in turn)")  # fmt: skip
     judging = commands.choices["evaluate"]
     judging.add_argument("--run", required=True, metavar="DIR", help="the folder of a finished run")
     judging.add_argument("--images", default="", metavar="DIR", help="a folder of images to score in place of samples")
@@ -120,6 +156,20 @@ def _parser() -> argparse.ArgumentParser:
     judging.add_argument(
         "--notebook", action="store_true", help="run notebooks/evaluation.ipynb and keep it in the run"
     )
+    studying = commands.choices["study"]
+    studying.add_argument("action", nargs="?", default="run", choices=("run", "status"), help="(default run)")
+    studying.add_argument("--study", default="noise-study", metavar="NAME", help="noise-study | quick | a .yaml file")
+    studying.add_argument("--out", default="", metavar="DIR", help="(default results/NAME)")
+    studying.add_argument("--scheduler", default="", metavar="ADDRESS", help="of a Dask cluster, as tcp://host:8786")
+    studying.add_argument("--workers", type=int, default=0, help="processes here (default: one a GPU, else one a core)")
+    studying.add_argument("--retry-failed", action="store_true", default=False, help="run what failed once more")
+    measuring = commands.choices["bench"]
+    measuring.add_argument("--out", default="results/bench", metavar="DIR", help="(default results/bench)")
+    measuring.add_argument("--rounds", type=int, default=6, help="times that all take turns, at least 5 (default 6)")
+    measuring.add_argument("--race", type=float, metavar="MINUTES", help="train for so long and score on the way")
+    measuring.add_argument("--contenders", nargs="+", default=["plain", "fast"], metavar="NAME",
+                           help="of a race: plain | fast | 'fast, ten classes' | 'fast, conditional'")  # fmt: skip
+    measuring.add_argument("--seeds", type=int, nargs="+", default=[0], help="of a race (default 0)")
     for command in (drawing, judging):
         command.add_argument(
             "--best", action="store_true", default=False, help="the generator that scored best in training"
@@ -135,8 +185,13 @@ def _add_option(command: argparse.ArgumentParser, option: dataclasses.Field) -> 
     )
     shown = f" ({' | '.join(map(str, valid))})" if valid else ""
     preset = "" if option.name in ("preset", "classes") else ", or the preset's"
+    words = f"--{option.name.replace('_', '-')}"
+    if kind is bool:
+        command.add_argument(words, dest=option.name, action=argparse.BooleanOptionalAction,
+                             help=f"{option.metadata['help']} [{default}{preset}]")  # fmt: skip
+        return
     command.add_argument(
-        f"--{option.name.replace('_', '-')}",
+        words,
         dest=option.name,
         type=kind,
         nargs="*" if is_list else None,

@@ -3,6 +3,7 @@
 Everything comes back as one uint8 NCHW tensor in memory. The only module that downloads, and only CIFAR-10.
 """
 
+import contextlib
 import hashlib
 import os
 import zipfile
@@ -122,7 +123,7 @@ def _cifar10(split: str) -> tuple[torch.Tensor, torch.Tensor, list[str], str]:
     if path.is_dir() and (path / "cifar10.npz").exists():
         path = path / "cifar10.npz"
     if path.suffix == ".npz":
-        return *_npz(path, split), path.name
+        return *_unpacked(path, split), list(CIFAR10_CLASSES), path.name
     if (path / "cifar-10-batches-py").is_dir():
         return *_torchvision(path, split, download=False), "torchvision files"
     if (path / split).is_dir():
@@ -134,7 +135,32 @@ def _cifar10(split: str) -> tuple[torch.Tensor, torch.Tensor, list[str], str]:
     )
 
 
-def _npz(path: Path, split: str) -> tuple[torch.Tensor, torch.Tensor, list[str]]:
+def _unpacked(path: Path, split: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """What ``_npz`` reads, from an uncompressed copy in the cache folder, made the first time.
+
+    The copy is mapped into memory: the next start takes no time, and processes side by side share its pages.
+    """
+    if not path.exists():
+        return _npz(path, split)
+    about = path.stat()
+    key = hashlib.sha256(f"{path.resolve()} {about.st_size} {about.st_mtime_ns}".encode()).hexdigest()[:16]
+    places = [cache_folder() / "unpacked" / f"{key}-{split}-{what}.npy" for what in ("labels", "images")]
+    try:
+        labels, images = (torch.from_numpy(np.load(place, mmap_mode="c")) for place in places)
+    except (OSError, ValueError):  # not there yet
+        images, labels = _npz(path, split)
+        images = images.contiguous()
+        with contextlib.suppress(OSError):  # no room or no right to write: the .npz is read again next time
+            for place, tensor in zip(places, (labels, images), strict=True):
+                place.parent.mkdir(parents=True, exist_ok=True)
+                temporary = place.with_suffix(f".{os.getpid()}.tmp")
+                with open(temporary, "wb") as file:
+                    np.save(file, tensor.numpy())
+                os.replace(temporary, place)
+    return images, labels
+
+
+def _npz(path: Path, split: str) -> tuple[torch.Tensor, torch.Tensor]:
     """The Keras layout: x_<split> uint8 (N, 32, 32, 3), y_<split> integers (N,) or (N, 1)."""
     layout = "it takes x_train, x_test uint8 (N, 32, 32, 3) and y_train, y_test with labels 0..9"
     try:
@@ -151,7 +177,7 @@ def _npz(path: Path, split: str) -> tuple[torch.Tensor, torch.Tensor, list[str]]
         raise DataError(f"{path} holds x_{split} {x.dtype} {x.shape} with {len(y)} labels: {layout}")
     if len(x) == 0 or y.min() < 0 or y.max() > 9:
         raise DataError(f"{path} holds {len(x)} images with labels outside 0..9: {layout}")
-    return torch.from_numpy(x).permute(0, 3, 1, 2), torch.from_numpy(y.astype(np.int64)), list(CIFAR10_CLASSES)
+    return torch.from_numpy(x).permute(0, 3, 1, 2), torch.from_numpy(y.astype(np.int64))
 
 
 def _torchvision(root: Path, split: str, download: bool) -> tuple[torch.Tensor, torch.Tensor, list[str]]:

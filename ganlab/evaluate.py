@@ -6,6 +6,7 @@ images in the place of the generated ones, at the same counts. Never trains, nev
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from ganlab.sample import evaluation_latents, sample
 
 SAMPLES = 5000  # generated images in a table, where the training set has as many
 QUICK_SAMPLES = 1000  # generated images in a score during training
+FEWEST = 40  # training images that a table takes: half of them play the generated ones
 SEED = 20_250_301  # of the latents and of the cut of the training set in halves
 COLUMNS = ("metric", "value", "low", "high", "floor", "extractor", "generated", "reference", "split")
 
@@ -75,10 +77,10 @@ def evaluate(
     against ``test`` as many training images as there are test images play them. Raises ``EvaluationError`` for fewer
     than 20 images, ``MetricError`` for what a metric refuses.
     """
-    fewest = min(len(generated), len(train) // 2)
-    if fewest < 20:
+    if len(generated) < FEWEST // 2 or len(train) < FEWEST:
         raise EvaluationError(
-            f"{len(generated)} generated and {len(train)} training images: scores need at least 20 and 40"
+            f"{len(generated)} generated and {len(train)} training images: scores need at least {FEWEST // 2} and "
+            f"{FEWEST}"
         )
     if generated.shape[1:] != train.images.shape[1:]:
         raise EvaluationError(
@@ -104,13 +106,18 @@ class Scorer:
 
     def __init__(self, config: Config, data: ImageSet) -> None:
         self.extractor = features.get(config.eval_extractor)
-        first = replace(data, images=data.images[:SAMPLES], labels=data.labels[:SAMPLES])
-        self.reference = reference_features(self.extractor, first)
+        self.data = replace(data, images=data.images[:SAMPLES], labels=data.labels[:SAMPLES])
         self.latents = evaluation_latents(config, QUICK_SAMPLES)
+        self.labels = torch.arange(QUICK_SAMPLES) % len(data.names) if config.conditional else None
+
+    @cached_property
+    def reference(self) -> torch.Tensor:
+        """Features of the training images: only when they are needed, the first step need not wait for them."""
+        return reference_features(self.extractor, self.data)
 
     def __call__(self, generator: nn.Module) -> dict[str, float]:
         """``fd_``, ``kid_`` and, with a classifier, ``is_<extractor>`` of the generator in evaluation mode."""
-        return self.scores(generate(generator, self.latents), next(generator.parameters()).device)
+        return self.scores(generate(generator, self.latents, self.labels), next(generator.parameters()).device)
 
     def scores(self, images: torch.Tensor, device: torch.device | str = "cpu") -> dict[str, float]:
         found = self.extractor.features(images, device=device)

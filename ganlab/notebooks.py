@@ -45,12 +45,12 @@ def is_live() -> bool:
     return hasattr(get_ipython(), "kernel")
 
 
-def execute(name: str, target: Path, parameters: dict[str, Any]) -> Path:
+def execute(name: str, target: Path, parameters: dict[str, Any], quiet: bool = False) -> Path:
     """Runs ``notebooks/<name>.ipynb`` with papermill and leaves the executed notebook at ``target``.
 
     While it runs, and if it fails, the notebook lies beside the target as ``<target>.partial.ipynb``; an earlier target
-    is replaced only by a finished one. Raises ``NotebookError`` for a parameter that the notebook's ``parameters``
-    cell does not name, and when a cell fails, with the cell's error.
+    is replaced only by a finished one. quiet: what it prints is kept in the notebook alone. Raises ``NotebookError``
+    for a parameter that the notebook's ``parameters`` cell does not name, and when a cell fails, with the cell's error.
     """
     import nbformat
     import papermill
@@ -75,8 +75,8 @@ def execute(name: str, target: Path, parameters: dict[str, Any]) -> Path:
             str(partial),
             parameters,
             progress_bar=False,
-            stdout_file=sys.stdout,
-            stderr_file=sys.stderr,
+            stdout_file=None if quiet else sys.stdout,
+            stderr_file=None if quiet else sys.stderr,
             kernel_name="python3",
             config=TraitletsConfig({"KernelManager": {"transport_encryption": "auto"}}),
             extra_arguments=["--log-level=50"],  # the kernel's own log; the notebook's errors come back as errors

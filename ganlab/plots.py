@@ -14,7 +14,7 @@ from ganlab import priors
 from ganlab.config import Config
 from ganlab.models import generate
 from ganlab.runs import Run, read_png, tile
-from ganlab.sample import EVALUATION_SEED
+from ganlab.sample import EVALUATION_SEED, labels_in_turn
 
 DPI = 110
 COLOURS = sns.color_palette("colorblind", 10)
@@ -106,12 +106,14 @@ def draw_curves(axes: list[plt.Axes], history: pd.DataFrame) -> None:
 
 
 def interpolation(generator: nn.Module, config: Config, strips: int = 4, steps: int = 10) -> Figure:
-    """From one latent to another along the path that keeps the prior: one strip a pair."""
+    """From one latent to another along the path that keeps the prior: a strip a pair and, if conditional, a class."""
     prior = priors.get(config.prior, config.arm)
     stream = torch.Generator().manual_seed(EVALUATION_SEED + 1)
     start, end = (priors.uniforms(strips, config.latent_dim, stream) for _ in range(2))
     latents = torch.stack([prior.interpolate(start, end, t) for t in np.linspace(0, 1, steps)], 1).flatten(0, 1)
-    return images(generate(generator, latents), columns=steps)
+    labels = labels_in_turn(config, strips)
+    labels = None if labels is None else labels.repeat_interleave(steps)
+    return images(generate(generator, latents, labels), columns=steps)
 
 
 def scores(history: pd.DataFrame, metrics: dict[str, Any]) -> Figure:
@@ -183,4 +185,23 @@ def class_histogram(generated: pd.Series, real: pd.Series) -> Figure:
     axis.title.set_fontsize(10)
     axis.legend(fontsize=8, frameon=False)
     axis.grid(alpha=0.25, axis="y")
+    return figure
+
+
+def race(rows: pd.DataFrame) -> Figure:
+    """Frechet distance over minutes of training: a thin line a run, a thick one for the mean of each contender."""
+    distance = next(name for name in rows if name.startswith("fd_") and not name.endswith("_floor"))
+    figure, ((axis,),) = new_figure(1, 1, 7, 4)
+    for place, (contender, runs) in enumerate(rows.groupby("contender", sort=False)):
+        colour = f"C{place}"
+        for _, run in runs.groupby("seed"):
+            axis.plot(run["minutes"], run[distance], color=colour, linewidth=0.7, alpha=0.5)
+        mean = runs.groupby("minutes")[distance].mean()
+        axis.plot(
+            mean.index, mean, "o-", color=colour, markersize=3, label=f"{contender} ({runs['seed'].nunique()} seeds)"
+        )
+    axis.axhline(rows["fd_floor"].mean(), color="0.4", linestyle=":", label="real images (floor)")
+    axis.set(xlabel="minutes of training", ylabel=distance, yscale="log")
+    axis.grid(alpha=0.25)
+    axis.legend(fontsize=8, frameon=False)
     return figure

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+LOCK_SECONDS = 2.0  # to wait for a folder: whoever only asks whether it is locked, or was just killed, lets go of it
 GENERATORS = ("generator.safetensors", "best.safetensors")  # the final one, the best one
 
 
@@ -57,9 +58,9 @@ class Run:
         """Keeps a second process out. The lock dies with its process, so a killed run leaves none behind."""
         with _clear_os_errors(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
-            lock = filelock.FileLock(self.path / ".lock", timeout=0)
+            lock = filelock.FileLock(self.path / ".lock")
             try:
-                lock.acquire()
+                lock.acquire(timeout=LOCK_SECONDS)
             except filelock.Timeout:
                 raise RunError(
                     f"another process is training in {self.path}: wait for it, or choose another folder"
@@ -68,6 +69,17 @@ class Run:
             yield
         finally:
             lock.release()
+
+    @property
+    def is_locked(self) -> bool:
+        """Whether a process is training here now."""
+        if not (self.path / ".lock").exists():
+            return False
+        try:
+            with filelock.FileLock(self.path / ".lock", timeout=0):
+                return False
+        except filelock.Timeout:
+            return True
 
     def check(self, config: Config, data: ImageSet) -> None:
         """Raises ``RunError`` if the folder belongs to another run, naming the fields, or is past ``config.epochs``."""

@@ -7,6 +7,7 @@ prior share weights, batches and augmentation, and a killed and resumed run ends
 
 import contextlib
 import hashlib
+import json
 import math
 import signal
 import threading
@@ -21,11 +22,11 @@ from ganlab import GanlabError, priors
 from ganlab.augment import augment
 from ganlab.config import Config, ConfigError
 from ganlab.data import ImageSet, load
-from ganlab.evaluate import Scorer
+from ganlab.evaluate import FEWEST, Scorer, evaluate_run
 from ganlab.losses import LOSSES
 from ganlab.models import Ema, build, generate, to_float
 from ganlab.runs import Run, native_precision, provenance
-from ganlab.sample import evaluation_latents
+from ganlab.sample import evaluation_grid
 
 STREAMS = ("data", "augment", "prior", "dropout")  # and "init", which is drawn from once
 COUNTERS = ("step", "epoch", "batch", "images_seen", "seconds", "scoring_seconds", "best")
@@ -40,8 +41,8 @@ class DivergedError(GanlabError):
 @dataclass(frozen=True)
 class Event:
     """kind: ``resumed``, ``progress`` (about once a second), ``epoch`` (row: its line of the history), ``snapshot``
-    (images: uint8 (64, 3, R, R) of the EMA generator, the same latents every time), ``checkpoint``, ``finished`` (row:
-    the run's metrics). epoch and step: how many are done; steps: how many the whole run has."""
+    (images: uint8 (N, 3, R, R) of the EMA generator, 8 a row, the same latents every time), ``checkpoint``,
+    ``finished`` (row: the run's metrics). epoch and step: how many are done; steps: how many the whole run has."""
 
     kind: str
     epoch: int
@@ -58,6 +59,8 @@ def train(config: Config, run: Run, data: ImageSet | None = None) -> Iterator[Ev
     ``RunError`` before anything is written; ``DivergedError`` when a loss is not finite, the last good checkpoint kept.
     """
     data = data or load_data(config)
+    if config.conditional and len(data.names) < 2:
+        raise ConfigError(f"conditional on {config.dataset}, which has one class, {data.names[0]!r}: switch it off")
     if len(data) < config.batch_size * config.d_steps:
         raise ConfigError(
             f"one step takes {config.batch_size} x {config.d_steps} images (batch_size x d_steps), more than "
@@ -104,7 +107,7 @@ def _epochs(session: "Training", run: Run, stop: "Stop", score: Scorer | None) -
             unsaid = 0.0
             yield session.event("epoch", row=row)
             if session.epoch in config.snapshots():
-                images = generate(session.ema.network, evaluation_latents(config))
+                images = generate(session.ema.network, *evaluation_grid(session.config))
                 run.write_grid(session.epoch, images)
                 yield session.event("snapshot", images=images)
         elif unsaid >= 1:
@@ -134,7 +137,7 @@ def _finish(session: "Training", run: Run, data: ImageSet, began: dict[str, Any]
     """Leaves the run's last checkpoint (more epochs can follow), its generator and, last of all, its metrics."""
     config = session.config
     run.write_checkpoint(session.state_dict())
-    run.write_generator(session.ema.network, config)
+    run.write_generator(session.ema.network, session.config)
     trained = sum(row["seconds"] for row in session.history)
     metrics = {
         "identity": config.identity(data.fingerprint),
@@ -149,16 +152,24 @@ def _finish(session: "Training", run: Run, data: ImageSet, began: dict[str, Any]
         "final": {key: session.history[-1][key] for key in session.history[-1] if key not in CLOCK},
         "best": session.best,
         "scored": score.about(config) if score else None,
+        "evaluation": _evaluation(run, config) if score and len(data) >= FEWEST else None,
         "provenance": began,
     }
     run.write_json("metrics.json", metrics)
     return session.event("finished", row=metrics)
 
 
+def _evaluation(run: Run, config: Config) -> list[dict[str, Any]]:
+    """The rows of ``evaluate`` for the generator as it was just written."""
+    return json.loads(evaluate_run(run, [config.eval_extractor]).to_json(orient="records", double_precision=6))
+
+
 class Training:
     """What changes while a run trains: networks, optimisers, average, streams, counters. Knows no files."""
 
     def __init__(self, config: Config, data: ImageSet) -> None:
+        if config.conditional:
+            config = config.replace(classes=data.names)  # a generator's file must say which label is which class
         self.config = config
         self.device = _device(config.device)
         self.precision = config.precision if config.precision != "auto" else native_precision(self.device)
@@ -173,6 +184,7 @@ class Training:
         self.loss = LOSSES[config.loss]
         self.prior = priors.get(config.prior, config.arm)
         self.images = data.images.to(self.device)
+        self.labels = data.labels.to(self.device) if config.conditional else None
         self.step = self.epoch = self.batch = self.images_seen = 0
         self.seconds = 0.0  # of training, in the epoch under way
         self.sums = torch.zeros(len(STATISTICS), device=self.device)
@@ -185,37 +197,51 @@ class Training:
         """D on ``d_steps`` batches, then G against the last of them; the average follows G."""
         config, n = self.config, self.config.batch_size
         for _ in range(config.d_steps):
-            real = to_float(self.images[self._next_batch()]).to(memory_format=torch.channels_last)
+            chosen = self._next_batch()
+            real = to_float(self.images[chosen]).to(memory_format=torch.channels_last)
+            labels = self.labels[chosen] if config.conditional else None  # the fakes get those of the real images
             latents = self.prior.sample(n, config.latent_dim, self.streams["prior"])
-            with self._autocast():
-                fake = self.g(latents)
-            d_real, d_fake, correct = self._discriminator_step(real, fake.detach())
-        self.d.requires_grad_(False)  # G's gradient passes through D, but D's own need not be computed
-        g_loss = self.loss.generator(self._judge(fake))
-        self.g_optimiser.zero_grad()
-        g_loss.backward()
-        self.g_optimiser.step()
-        self.d.requires_grad_(True)
+            with self.autocast():
+                fake = self.g(latents, labels)
+            d_real, d_fake, correct = self.discriminator_step(real, fake.detach(), labels)
+        g_loss = self.generator_step(fake, labels)
         self.step += 1
         self.images_seen += n * config.d_steps
         self.ema.update(self.images_seen, n * config.d_steps)
         self.sums += torch.stack([d_real, d_fake, g_loss, *correct]).detach()
 
-    def _discriminator_step(self, real: torch.Tensor, fake: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        real_logits, fake_logits = self._judge(real), self._judge(fake)
+    def discriminator_step(
+        self, real: torch.Tensor, fake: torch.Tensor, labels: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, ...]:
+        """(loss on real, loss on fake, (share of real, share of fake that D is right about)) before the update."""
+        if self.config.d_norm == "batch":  # real and fake images each have statistics of their own
+            real_logits, fake_logits = self._judge(real, labels), self._judge(fake, labels)
+        else:
+            both = None if labels is None else labels.repeat(2)
+            real_logits, fake_logits = self._judge(torch.cat([real, fake]), both).chunk(2)
         d_real, d_fake = self.loss.discriminator(real_logits, fake_logits)
         self.d_optimiser.zero_grad()
         (d_real + d_fake).backward()
         self.d_optimiser.step()
         return d_real, d_fake, ((real_logits > 0).float().mean(), (fake_logits < 0).float().mean())
 
-    def _judge(self, images: torch.Tensor) -> torch.Tensor:
+    def generator_step(self, fake: torch.Tensor, labels: torch.Tensor | None = None) -> torch.Tensor:
+        """G's loss before the update; ``fake`` still hangs on the graph that made it."""
+        self.d.requires_grad_(False)  # G's gradient passes through D, but D's own need not be computed
+        g_loss = self.loss.generator(self._judge(fake, labels))
+        self.g_optimiser.zero_grad()
+        g_loss.backward()
+        self.g_optimiser.step()
+        self.d.requires_grad_(True)
+        return g_loss
+
+    def _judge(self, images: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor:
         """D's logits (N,) float32 of augmented images."""
         images = augment(images.float(), self.config.diffaugment, self.config.instance_noise, self.streams["augment"])
-        with self._autocast():
-            return self.d(images.contiguous(memory_format=torch.channels_last)).float()
+        with self.autocast():
+            return self.d(images.contiguous(memory_format=torch.channels_last), labels).float()
 
-    def _autocast(self) -> torch.autocast:
+    def autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
 
     @property

@@ -13,7 +13,7 @@ from ganlab import priors
 from ganlab.__main__ import main
 from ganlab.config import Config
 from ganlab.models import generate
-from ganlab.runs import Run
+from ganlab.runs import Run, read_png
 from ganlab.sample import sample
 from ganlab.train import train
 
@@ -38,6 +38,11 @@ def test_train_makes_a_run_and_the_same_command_returns(tmp_path):
         (["train", "--dataset", "./nowhere"], "there is no folder nowhere"),
         (["train", "--latent-dim", "0"], "latent_dim is 0: it must be at least 1"),
         (["experiment", "--prior", "cauchy"], "unknown prior 'cauchy'"),
+        (["train", "--conditional", "--classes", "cat"], "conditional with one class, ['cat']: name two or more"),
+        (["bench", "--rounds", "3"], "--rounds is 3: a median with a spread takes at least 5"),
+        (["bench", "--race", "0"], "--race is 0: give the minutes"),
+        (["bench", "--race", "1", "--contenders", "slow"], "unknown contender 'slow': valid are plain, fast"),
+        (["bench", "--race", "1", "--out", "nowhere"], "nowhere has no bench.json"),
         (["sample", "--run", "nowhere", "--out", "x.npz"], "nowhere has no generator.safetensors"),
         (["sample", "--run", "nowhere", "--out", "x.jpg"], "give a folder for PNG files, or a name ending in .npz"),
         (["sample", "--run", "nowhere", "-n", "0", "--out", "x.npz"], "-n is 0: ask for at least 1 image"),
@@ -116,3 +121,28 @@ def test_samples_come_from_the_prior_that_the_run_was_trained_with(tmp_path):
     assert torch.equal(sample(run, 8, seed=5), generate(generator, latents))
     others = priors.get("gaussian").sample(8, config.latent_dim, torch.Generator().manual_seed(5))
     assert not torch.equal(sample(run, 8, seed=5), generate(generator, others))
+
+
+def test_a_conditional_run_draws_the_classes_asked_for(tmp_path, capsys):
+    run = Run(tmp_path / "run")
+    settings = TINY | {"classes": ["cool-disc", "warm-ring", "cool-cross"], "conditional": True, "snapshot_epochs": [1]}
+    list(train(Config.from_preset("fast", **settings), run))
+    assert read_png(run.grids()[1]).shape == (3 * 33 - 1, 8 * 33 - 1, 3), "a class a row"
+
+    assert main(["sample", "--run", str(run.path), "-n", "5", "--out", str(tmp_path / "some.npz")]) == 0
+    with np.load(tmp_path / "some.npz") as file:
+        assert file["labels"].tolist() == [0, 1, 2, 0, 1]
+        assert file["names"].tolist() == settings["classes"]
+
+    words = ["sample", "--run", str(run.path), "-n", "2", "--class", "warm-ring", "--out", str(tmp_path / "rings")]
+    assert main(words) == 0
+    assert sorted(path.name for path in (tmp_path / "rings" / "warm-ring").iterdir()) == ["000000.png", "000001.png"]
+
+    capsys.readouterr()
+    assert main([*words[:-3], "cat", "--out", str(tmp_path / "cats")]) == 2
+    assert "unknown class 'cat': valid are cool-disc, warm-ring, cool-cross" in capsys.readouterr().err
+
+
+def test_a_run_that_knows_no_classes_says_so(finished_run, tmp_path, capsys):
+    assert main(["sample", "--run", str(finished_run.path), "--class", "ship", "--out", str(tmp_path / "x.npz")]) == 2
+    assert "the run is not conditional, so classes ['ship'] cannot be chosen" in capsys.readouterr().err

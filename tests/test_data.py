@@ -28,6 +28,7 @@ def npz(tmp_path, monkeypatch):
     path = tmp_path / "some.npz"
     np.savez(path, **keras_layout())
     monkeypatch.setenv("GANLAB_DATA", str(path))
+    monkeypatch.setenv("GANLAB_CACHE", str(tmp_path / "cache"))
     return path
 
 
@@ -89,6 +90,33 @@ def test_fingerprint_moves_with_content_order_and_labels(npz):
     touched.images[0, 0, 0, 0] ^= 1
     relabelled = data.ImageSet(whole.images, whole.labels.roll(1), whole.names, "", "train")
     assert len({s.fingerprint for s in (whole, swapped, touched, relabelled)}) == 4
+
+
+def test_the_second_load_maps_the_unpacked_copy_and_a_changed_file_is_read_again(npz, tmp_path, monkeypatch):
+    first = load("cifar10")
+    copies = sorted((tmp_path / "cache" / "unpacked").glob("*.npy"))
+    assert len(copies) == 2
+    with monkeypatch.context() as patch:
+        patch.setattr(data, "_npz", lambda *_: pytest.fail("read the archive again"))
+        again = load("cifar10")
+    assert again.fingerprint == first.fingerprint
+    again.images[:] = 0  # a copy of one's own: neither the file nor another process sees it
+    assert load("cifar10").fingerprint == first.fingerprint
+
+    copies[0].write_bytes(copies[0].read_bytes()[:100])  # a damaged copy is made again
+    assert load("cifar10").fingerprint == first.fingerprint
+
+    with np.load(npz) as file:
+        arrays = dict(file)
+    arrays["x_train"] = 255 - arrays["x_train"]
+    np.savez(npz, **arrays)
+    assert load("cifar10").fingerprint != first.fingerprint
+
+
+def test_a_cache_that_cannot_be_written_is_done_without(npz, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("GANLAB_CACHE", str(tmp_path / "file"))
+    assert len(load("cifar10")) > 0
 
 
 def test_limit_keeps_the_first_images(npz):

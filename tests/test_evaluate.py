@@ -171,7 +171,7 @@ def test_the_evaluation_notebook_runs_in_batch(scored_run):
     assert main(["evaluate", "--run", str(scored_run.path), "-n", "100", "--notebook"]) == 0
     assert problems(scored_run.path / "evaluation.ipynb", executed=True) == []
     figures = {path.stem for path in (scored_run.path / "figures").iterdir()}
-    assert {"scores", "curves", "real_and_generated", "precision_recall", "classes", "neighbours"} <= figures
+    assert {"scores", "curves", "judged", "precision_recall", "classes", "neighbours"} <= figures
 
 
 @pytest.mark.parametrize(

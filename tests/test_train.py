@@ -41,7 +41,7 @@ def assert_same_bits(first, second) -> None:
     assert all(torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b for a, b in zip(flat, again, strict=True))
 
 
-@pytest.mark.parametrize("preset", ["conv-noise", "dcgan"])
+@pytest.mark.parametrize("preset", ["conv-noise", "dcgan", "fast"])
 def test_the_same_config_gives_the_same_bits(tmp_path, preset):
     for name in ("a", "b"):
         run_to_the_end(config(preset), tmp_path / name)
@@ -49,9 +49,9 @@ def test_the_same_config_gives_the_same_bits(tmp_path, preset):
     assert_same_bits(tmp_path / "a", tmp_path / "b")
 
 
-@pytest.mark.parametrize(("preset", "stop"), [("conv-noise", 3), ("conv-noise", 10), ("dcgan", 13)])
+@pytest.mark.parametrize(("preset", "stop"), [("conv-noise", 3), ("conv-noise", 10), ("dcgan", 13), ("fast", 7)])
 def test_stopping_after_any_step_and_resuming_is_bit_exact(tmp_path, preset, stop):
-    settings = config(preset, checkpoint_seconds=0.0)
+    settings = config(preset, checkpoint_seconds=0.0, conditional=preset == "fast")
     run_to_the_end(settings, tmp_path / "whole")
     for event in train(settings, Run(tmp_path / "halves")):
         if event.kind == "checkpoint" and event.step == stop:
@@ -63,7 +63,7 @@ def test_stopping_after_any_step_and_resuming_is_bit_exact(tmp_path, preset, sto
 
 def test_five_kill_9_at_random_moments_leave_the_bits_of_a_run_that_was_never_killed(tmp_path):
     settings = NOISY | {"checkpoint_seconds": 0.0, "epochs": 6}
-    run_to_the_end(Config.from_preset("conv-noise", **settings), tmp_path / "whole")
+    run_to_the_end(Config.from_preset(**settings), tmp_path / "whole")
     command = [sys.executable, "-m", "ganlab", "train", *map(str, options(settings, tmp_path / "killed"))]
     moments = random.Random(0)
     for _ in range(5):
