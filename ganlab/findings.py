@@ -127,8 +127,9 @@ def histories(study: Study, cell: str) -> pd.DataFrame:
 
 
 def generators(study: Study, cell: str, seed: int | None = None) -> dict[str, tuple[torch.nn.Module, Any]]:
-    """prior -> (generator, config) of the finished runs of a cell and a seed (by default the first that it has)."""
-    chosen = [p for p in study.runs if p.cell == cell and p.prior != NULL and p.status == "done"]
+    """prior -> (generator, config) of the finished runs of a cell and a seed (by default the first that it has), as
+    far as their generators are there."""
+    chosen = [p for p in study.runs if p.cell == cell and p.prior != NULL and Run(p.path).is_finished(p.config)]
     seed = chosen[0].seed if seed is None and chosen else seed
     return {p.prior: Run(p.path).read_generator() for p in chosen if p.seed == seed}
 

@@ -303,3 +303,26 @@ def summary(network: nn.Module, *example: torch.Tensor) -> list[dict[str, object
     for hook in hooks:
         hook.remove()
     return [*rows, {"layer": "total", "output": "", "parameters": sum(p.numel() for p in network.parameters())}]
+
+
+def directions(generator: nn.Module, k: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """((k, d) unit vectors of latents, their (k,) strengths): the steps that move G's first activations most.
+
+    Closed-form factorisation (SeFa, Shen & Zhou 2021, equation 8): the right singular vectors of the first layer's
+    matrix, here times the scale of the batch norm behind it, which in evaluation mode is part of the same linear map.
+    The sign is chosen so that the largest coordinate is positive. Raises ``ValueError`` if k is not in 1..d.
+    """
+    stem = next(place for place, layer in enumerate(generator) if isinstance(layer, nn.Linear | nn.ConvTranspose2d))
+    layer, norm = generator[stem], generator[stem + 1]
+    norm = norm.norm if isinstance(norm, ConditionalNorm) else norm
+    weight = layer.weight.detach().double()  # dense (F, d); transposed convolution (d, C, 4, 4)
+    maps = weight.view(-1, 1, weight.shape[1]) if isinstance(layer, nn.Linear) else weight.flatten(2).permute(1, 2, 0)
+    if isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d):
+        scale = (norm.running_var.double() + norm.eps).rsqrt() * (1 if norm.weight is None else norm.weight.detach())
+        maps = maps * scale[:, None, None]
+    matrix = maps.flatten(0, 1)
+    if not 1 <= k <= matrix.shape[1]:
+        raise ValueError(f"k is {k}: a generator of {matrix.shape[1]} latent coordinates has 1 to that many directions")
+    _, strengths, vectors = torch.linalg.svd(matrix, full_matrices=False)
+    largest = vectors.gather(1, vectors.abs().argmax(1, keepdim=True))
+    return (vectors * largest.sign())[:k].float(), strengths[:k].float()

@@ -165,6 +165,14 @@ def slerp(z0: torch.Tensor, z1: torch.Tensor, t: float) -> torch.Tensor:
     return torch.where(arc, turned.to(z0.dtype), lerp(z0, z1, t))
 
 
+# Ways from one latent to another: (prior, uniforms of the start, of the end, both (n, d), share t) -> latents (n, d).
+PATHS: dict[str, Callable[[Prior, torch.Tensor, torch.Tensor, float], torch.Tensor]] = {
+    "matched": Prior.interpolate,
+    "lerp": lambda prior, start, end, t: lerp(prior.icdf(start), prior.icdf(end), t),
+    "slerp": lambda prior, start, end, t: slerp(prior.icdf(start), prior.icdf(end), t),
+}
+
+
 def _exponential(u: torch.Tensor) -> torch.Tensor:
     return -torch.log1p(-u)
 

@@ -84,7 +84,7 @@ def write_samples(
     labels, names = labels_in_turn(config, n, classes), config.classes
     if not is_folder:
         about = {} if labels is None else {"labels": labels.numpy(), "names": np.array(names)}
-        write_atomic(out, lambda path: _savez(path, images=pictures, **about))
+        write_atomic(out, lambda path: write_npz(path, images=pictures, **about))
     else:
         for place, picture in enumerate(pictures):
             folder = out if labels is None else out / names[labels[place]]
@@ -92,6 +92,7 @@ def write_samples(
     return f"{n} images in {out} (seed {seed})"
 
 
-def _savez(path: Path, **arrays: np.ndarray) -> None:
+def write_npz(path: Path, **arrays: np.ndarray) -> None:
+    """An .npz under exactly that name: given one, NumPy would add its own ending."""
     with open(path, "wb") as file:
         np.savez_compressed(file, **arrays)

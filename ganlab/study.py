@@ -51,9 +51,14 @@ class Planned:
 
     @property
     def status(self) -> str:
-        """``done``, ``failed``, ``running``, ``half done`` or ``left``."""
+        """``done`` (its metrics are there: of many committed runs the generator is not), ``failed``, ``running``,
+        ``half done`` or ``left``. Raises ``StudyError`` if the folder holds a run of other settings."""
         run = Run(self.path)
-        if run.is_finished(self.config):
+        if (self.path / "config.json").exists() and (differs := self.config.differences(run.config)):
+            raise StudyError(
+                f"{self.path} holds another run ({'; '.join(differs)}): start in a new folder with FRESH=1 or --out"
+            )
+        if run.finished_epochs == self.config.epochs:
             return "done"
         if (self.path / FAILED).exists():
             return "failed"

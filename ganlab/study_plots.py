@@ -19,8 +19,7 @@ from torch import nn
 from ganlab import priors
 from ganlab.config import Config
 from ganlab.models import generate
-from ganlab.plots import COLOURS, _sheet, new_figure
-from ganlab.runs import tile
+from ganlab.plots import COLOURS, named_sheet, new_figure
 from ganlab.sample import EVALUATION_SEED, evaluation_latents, labels_in_turn
 from ganlab.stats import ALPHA, COMPARISON, NULL
 
@@ -101,9 +100,8 @@ def strips(generator: nn.Module, config: Config, steps: int) -> torch.Tensor:
     prior = priors.get(config.prior, config.arm)
     stream = torch.Generator().manual_seed(EVALUATION_SEED + 1)
     start, end = (priors.uniforms(1, config.latent_dim, stream) for _ in range(2))
-    z0, z1, shares = prior.icdf(start), prior.icdf(end), np.linspace(0, 1, steps)
-    paths = ((prior.interpolate, start, end), (priors.lerp, z0, z1), (priors.slerp, z0, z1))
-    latents = torch.cat([path(a, b, t) for path, a, b in paths for t in shares])
+    shares = np.linspace(0, 1, steps)
+    latents = torch.cat([path(prior, start, end, t) for path in priors.PATHS.values() for t in shares])
     labels = labels_in_turn(config, 1)
     return generate(generator, latents, None if labels is None else labels.repeat(len(latents)))
 
@@ -353,7 +351,7 @@ def prior_grids(generators: Trained, n: int = 10) -> Figure:
         generate(generator, evaluation_latents(config, n), labels_in_turn(config, n))
         for generator, config in (generators[name] for name in in_order(generators))
     ]
-    return _named_sheet(torch.cat(rows), n, in_order(generators))
+    return named_sheet(torch.cat(rows), n, in_order(generators))
 
 
 def interpolation_strips(generators: Trained, steps: int = 9) -> Figure:
@@ -365,10 +363,8 @@ def interpolation_strips(generators: Trained, steps: int = 9) -> Figure:
         return _nothing()
     order = in_order(generators)
     pictures = torch.cat([strips(*generators[name], steps) for name in order])
-    names = [
-        f"{name}\n{path}" if path == "matched" else path for name in order for path in ("matched", "lerp", "slerp")
-    ]
-    return _named_sheet(pictures, steps, names, tuple(f"t = {t:.2g}" for t in np.linspace(0, 1, steps)))
+    names = [f"{name}\n{path}" if path == "matched" else path for name in order for path in priors.PATHS]
+    return named_sheet(pictures, steps, names, tuple(f"t = {t:.2g}" for t in np.linspace(0, 1, steps)))
 
 
 def latent_distributions(names: Sequence[str], d: int, arm: str = "standardised") -> Figure:
@@ -423,20 +419,6 @@ def swap_heatmap(swap: pd.DataFrame) -> Figure:
 
 
 # --- parts of a figure ----------------------------------------------------------------------------------------------
-
-
-def _named_sheet(pictures: torch.Tensor, columns: int, names: list[str], across: tuple[str, ...] = ()) -> Figure:
-    """One sheet with a name to the left of each row.
-
-    Colours are rounded to 32 levels a channel, which nobody sees and takes a third off the PNG: about 80 images of
-    CIFAR-10's size stay under 200 kB.
-    """
-    levels = (pictures.float() * 31 / 255).round() * 255 / 31
-    sheet = np.pad(tile(levels.round().byte(), columns), ((0, 1), (0, 0), (0, 0)), constant_values=255)  # equal rows
-    figure = _sheet(sheet, across, tuple(name.replace("_", "\n") if len(name) > 12 else name for name in names))
-    for text in figure.axes[0].texts:
-        text.set_fontsize(7)
-    return figure
 
 
 def _marker(prior: str) -> str:

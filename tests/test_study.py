@@ -94,6 +94,18 @@ def test_nobody_answers_at_a_wrong_address(tmp_path):
         list(study.run(study.read(str(plan), tmp_path / "out"), "tcp://127.0.0.1:1"))
 
 
+def test_a_run_is_done_by_its_numbers_alone_and_a_folder_with_other_settings_is_refused(tmp_path):
+    cells = [{"name": "a", "priors": ["gaussian"], "seeds": [0]}]
+    planned = study.read(str(write(tmp_path / "plan.yaml", cells)), tmp_path / "out").runs[0]
+    assert planned.status == "left"
+    Run(planned.path).write_json("config.json", {"config": planned.config.to_dict()})
+    Run(planned.path).write_json("metrics.json", {"epochs": planned.config.epochs})
+    assert planned.status == "done", "a checkout has the numbers of all runs, the generators of a few"
+    changed = study.read(str(write(tmp_path / "plan.yaml", cells, g_lr=1e-3)), tmp_path / "out").runs[0]
+    with pytest.raises(StudyError, match="holds another run .g_lr: 0.0002 -> 0.001.: start in a new folder"):
+        _ = changed.status
+
+
 # --- running --------------------------------------------------------------------------------------------------------
 
 
