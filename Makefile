@@ -26,7 +26,7 @@ export GANLAB_DATA := $(abspath $(GANLAB_DATA))
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo experiment evaluate noise-study bench lab test lint
+.PHONY: help demo experiment evaluate noise-study report bench lab explore test lint
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,18 +43,25 @@ evaluate: $(VENV)/installed  ## score a finished run beside its real-vs-real flo
 noise-study: $(VENV)/installed  ## every prior, many seeds; resumes: STUDY=quick SCHEDULER=tcp://host:8786 FRESH=1
 	$(BIN)/ganlab study --study $(STUDY) --out $(STUDY_OUT) $(if $(SCHEDULER),--scheduler $(SCHEDULER))
 
+report: $(VENV)/installed  ## index of all results: results/README.md, and the explorer rendered with stills
+	$(BIN)/ganlab report
+
 bench: $(VENV)/installed  ## images per second beside plain PyTorch and the machine's limit; results/bench/
 	$(BIN)/ganlab bench
 
 lab: $(VENV)/installed  ## JupyterLab in the notebooks folder; ARGS= for more of its options
 	$(BIN)/jupyter lab --ServerApp.root_dir=. --FileContentsManager.preferred_dir=notebooks $(ARGS)
 
+explore: $(VENV)/installed  ## the explorer's sliders as a page without code, on this machine only; ARGS= as for lab
+	$(BIN)/jupyter server --ServerApp.root_dir=. --ServerApp.default_url=/voila/render/notebooks/explorer.ipynb \
+	  --ServerApp.open_browser=True $(ARGS)
+
 test: $(VENV)/installed-dev  ## the test suite, a process of one thread a core
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
-lint: $(VENV)/installed-dev  ## ruff, and what committed notebooks must not hold
+lint: $(VENV)/installed-dev  ## ruff, and what committed notebooks, pictures and pages must not hold
 	$(BIN)/ruff check .
-	$(BIN)/python tests/check_notebooks.py
+	$(BIN)/python tests/check_pages.py
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

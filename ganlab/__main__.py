@@ -92,6 +92,21 @@ def study(options: dict[str, Any]) -> None:
     print(execute("noise_study", plan.root / "noise_study.ipynb", {"study": options["study"], "out": str(plan.root)}))
 
 
+def report(options: dict[str, Any]) -> None:
+    """render the explorer, and index all results in results/README.md"""
+    import json
+
+    from ganlab.notebooks import execute
+    from ganlab.report import write_index
+    from ganlab.runs import provenance, write_atomic
+
+    out = Path(options["out"])
+    print(execute("explorer", out / "explorer" / "explorer.ipynb", {}, quiet=True))
+    about = json.dumps(provenance(), indent=2) + "\n"
+    write_atomic(out / "explorer" / "about.json", lambda path: path.write_text(about))
+    print(write_index(out))
+
+
 def bench(options: dict[str, Any]) -> None:
     """measure this machine: images per second beside plain PyTorch, or (--race) quality per minute"""
     from ganlab import bench
@@ -118,6 +133,7 @@ COMMANDS = {
     "evaluate": (evaluate, False),
     "study": (study, False),
     "bench": (bench, False),
+    "report": (report, False),
 }
 
 # What the parameters cell of the experiment names; every other field of Config goes into its ``settings``.
@@ -163,6 +179,8 @@ def _parser() -> argparse.ArgumentParser:
     studying.add_argument("--scheduler", default="", metavar="ADDRESS", help="of a Dask cluster, as tcp://host:8786")
     studying.add_argument("--workers", type=int, default=0, help="processes here (default: one a GPU, else one a core)")
     studying.add_argument("--retry-failed", action="store_true", default=False, help="run what failed once more")
+    reporting = commands.choices["report"]
+    reporting.add_argument("--out", default="results", metavar="DIR", help="(default results)")
     measuring = commands.choices["bench"]
     measuring.add_argument("--out", default="results/bench", metavar="DIR", help="(default results/bench)")
     measuring.add_argument("--rounds", type=int, default=6, help="times that all take turns, at least 5 (default 6)")

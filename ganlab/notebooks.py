@@ -9,6 +9,7 @@ from typing import Any
 from ganlab import GanlabError
 from ganlab.config import unknown
 
+WIDGET = "application/vnd.jupyter.widget-view+json"
 BATCH = "GANLAB_BATCH"  # set in the kernel of a batch run: nobody watches, so nothing is drawn live
 
 
@@ -104,9 +105,12 @@ def execute(name: str, target: Path, parameters: dict[str, Any], quiet: bool = F
 
 
 def strip(notebook: Any) -> None:
-    """Takes out what must not be committed: widget state (GitHub refuses to render it) and this machine's paths."""
+    """Takes out what must not be committed: widgets and their state (GitHub cannot show the ones and refuses to render
+    the other) and this machine's paths."""
     notebook.metadata.pop("widgets", None)
     notebook.metadata.pop("papermill", None)
     for cell in notebook.cells:
         cell.metadata.pop("papermill", None)
         cell.metadata.pop("execution", None)
+        if "outputs" in cell:
+            cell.outputs = [output for output in cell.outputs if WIDGET not in output.get("data", {})]

@@ -149,7 +149,7 @@ def truncation(generator: nn.Module, config: Config, shares: tuple[float, ...] =
     return named_sheet(torch.cat(rows), 10, [f"share {share:g}" for share in shares])
 
 
-def animation(generator: nn.Module, config: Config, images: int = 6, frames: int = 24) -> bytes:
+def animation(generator: nn.Module, config: Config, images: int = 5, frames: int = 18) -> bytes:
     """An animated PNG: ``images`` latents side by side, each on its way to the next and the last to the first, on the
     path that keeps the prior."""
     prior = priors.get(config.prior, config.arm)

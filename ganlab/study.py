@@ -153,7 +153,9 @@ def perform(root: str, path: str, config: dict[str, Any], threads: int) -> str |
     os.environ.pop("MALLOC_TRIM_THRESHOLD_", None)  # Dask sets it for its workers: it slows a training down
     named = ("preset", "dataset", "classes", "prior", "arm", "latent_dim", "epochs", "seed")
     parameters = {key: config[key] for key in named}
-    parameters |= {"out": path, "settings": {key: value for key, value in config.items() if key not in named}}
+    usual = Config.from_preset(config["preset"]).to_dict()
+    changed = {key: value for key, value in config.items() if key not in named and value != usual[key]}
+    parameters |= {"out": path, "settings": changed}
     said = None
     for _ in range(ATTEMPTS):
         try:

@@ -166,7 +166,7 @@ def test_evaluate_prints_and_keeps_the_same_table_twice(scored_run, capsys):
 
 @needs_classifier
 def test_the_evaluation_notebook_runs_in_batch(scored_run):
-    from check_notebooks import problems
+    from check_pages import problems
 
     assert main(["evaluate", "--run", str(scored_run.path), "-n", "100", "--notebook"]) == 0
     assert problems(scored_run.path / "evaluation.ipynb", executed=True) == []

@@ -12,7 +12,7 @@ import filelock
 import nbformat
 import psutil
 import pytest
-from check_notebooks import absolute_paths, problems
+from check_pages import absolute_paths, problems
 from conftest import ROOT, TINY, ganlab, options
 
 from ganlab import notebooks
