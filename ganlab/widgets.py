@@ -139,7 +139,7 @@ class Slider(anywidget.AnyWidget):
       slider.type = "range";
       for (const [attribute, trait] of [["min", "low"], ["max", "high"], ["step", "step"]])
         slider.setAttribute(attribute, model.get(trait));
-      label.dataset.lmSuppressShortcuts = "true"; // or JupyterLab takes the arrow keys
+      slider.dataset.lmSuppressShortcuts = "true"; // or JupyterLab takes the arrow keys
       name.textContent = model.get("description");
       slider.setAttribute("aria-label", model.get("description"));
       const follow = () => {

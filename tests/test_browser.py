@@ -7,10 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-pytestmark = [
-    pytest.mark.skipif(not browser.CHROMIUM, reason="needs Chromium: install it, or name it in CHROMIUM"),
-    pytest.mark.xdist_group("browser"),
-]
+pytestmark = pytest.mark.skipif(not browser.CHROMIUM, reason="needs Chromium: install it, or name it in CHROMIUM")
 
 
 @pytest.fixture(scope="module")
