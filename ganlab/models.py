@@ -15,60 +15,7 @@ from torch import nn
 from torch.nn.utils.parametrize import register_parametrization
 
 from ganlab.config import Config
-from ganlab.layers import SpectralNorm, UpsampleConv2d
-
-
-class Dropout(nn.Module):
-    """Drops whole channels while training (Tompson 2015), from a stream of its own so that a resumed run repeats it."""
-
-    def __init__(self, p: float) -> None:
-        super().__init__()
-        self.p = p
-        self.stream: torch.Generator | None = None
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if not self.training:
-            return x
-        kept = torch.rand(*x.shape[:2], 1, 1, generator=self.stream, device=x.device) >= self.p
-        return x * (kept.to(x.dtype) / (1 - self.p))
-
-    def extra_repr(self) -> str:
-        return f"p={self.p}"
-
-
-class Network(nn.Sequential):
-    """Layers in order; labels go to those that are conditional."""
-
-    def forward(self, x: torch.Tensor, labels: torch.Tensor | None = None) -> torch.Tensor:
-        for layer in self:
-            x = layer(x, labels) if isinstance(layer, ConditionalNorm | Projection) else layer(x)
-        return x
-
-
-class ConditionalNorm(nn.Module):
-    """Batch norm with a scale and a shift for each class (Dumoulin 2017; Miyato & Koyama 2018)."""
-
-    def __init__(self, norm: nn.BatchNorm1d | nn.BatchNorm2d, classes: int) -> None:
-        super().__init__()
-        self.norm = type(norm)(norm.num_features, affine=False)
-        self.scale = nn.Embedding(classes, norm.num_features)  # around 1: what is learnt is the difference
-        self.shift = nn.Embedding(classes, norm.num_features)
-
-    def forward(self, x: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        shape = (len(x), -1, *[1] * (x.ndim - 2))
-        return torch.addcmul(self.shift(labels).view(shape), self.norm(x), 1 + self.scale(labels).view(shape))
-
-
-class Projection(nn.Module):
-    """Logit of features (N, F) that belong to a class: w f + e_y f (Miyato & Koyama 2018, equation 4)."""
-
-    def __init__(self, features: int, classes: int) -> None:
-        super().__init__()
-        self.linear = nn.Linear(features, 1)
-        self.embedding = nn.Embedding(classes, features)
-
-    def forward(self, features: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        return self.linear(features) + (self.embedding(labels) * features).sum(1, keepdim=True)
+from ganlab.layers import ConditionalNorm, Dropout, Network, Projection, SpectralNorm, UpsampleConv2d
 
 
 def _batch_norm(norm: nn.BatchNorm1d | nn.BatchNorm2d, config: Config) -> nn.Module:
