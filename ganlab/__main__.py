@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ganlab import GanlabError, __version__
-from ganlab.config import CHOICES, DATASETS, DIFFAUGMENT, PRESETS, Config, option_default
+from ganlab.config import CHOICES, DATASETS, DIFFAUGMENT, PRESETS, REAL_AUGMENT, Config, option_default
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -198,9 +198,9 @@ def _parser() -> argparse.ArgumentParser:
 def _add_option(command: argparse.ArgumentParser, option: dataclasses.Field) -> None:
     default, is_list = option_default(option), isinstance(option_default(option), list)
     kind = int if option.name == "snapshot_epochs" else str if is_list else option.type
-    valid = {"preset": PRESETS, "diffaugment": DIFFAUGMENT, "dataset": (*DATASETS, "FOLDER")}.get(
-        option.name, CHOICES.get(option.name, ())
-    )
+    tables = {"preset": PRESETS, "diffaugment": DIFFAUGMENT, "real_augment": REAL_AUGMENT,
+              "dataset": (*DATASETS, "FOLDER")}  # fmt: skip
+    valid = tables.get(option.name, CHOICES.get(option.name, ()))
     shown = f" ({' | '.join(map(str, valid))})" if valid else ""
     preset = "" if option.name in ("preset", "classes") else ", or the preset's"
     words = f"--{option.name.replace('_', '-')}"

@@ -1,7 +1,10 @@
-"""What D's inputs go through: differentiable augmentation and instance noise, the same on real and generated images.
+"""What D's inputs go through: differentiable augmentation and instance noise, the same on real and generated images;
+and the augmentation of real images alone, which leaks into what G draws.
 
 Images are (N, 3, H, W) float in [-1, 1]. Every draw comes from the generator that is handed in.
 """
+
+import math
 
 import torch
 import torch.nn.functional as F
@@ -58,3 +61,36 @@ def cutout(images: torch.Tensor, generator: torch.Generator, ratio: float = 0.5)
 
 
 AUGMENTATIONS = {"color": color, "translation": translation, "cutout": cutout}
+
+
+# --- of real images alone -------------------------------------------------------------------------------------------
+
+
+def augment_real(images: torch.Tensor, names: list[str], generator: torch.Generator) -> torch.Tensor:
+    """The named augmentations of ``REAL_AUGMENTATIONS`` in order. D then takes flipped, shifted and turned images for
+    real ones, and G learns to draw them."""
+    for name in names:
+        images = REAL_AUGMENTATIONS[name](images, generator)
+    return images
+
+
+def flip(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Every second image, by chance, mirrored left to right."""
+    return torch.where(_per_image(images, generator) < 0.5, images.flip(3), images)
+
+
+def crop(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """An eighth of the side of black all around, then a crop of the old size anywhere."""
+    return translation(images + 1, generator) - 1
+
+
+def rotation(images: torch.Tensor, generator: torch.Generator, degrees: float = 15.0) -> torch.Tensor:
+    """A turn by up to ``degrees`` either way about the centre, bilinear, black moving in."""
+    angle = (2 * _per_image(images, generator).flatten() - 1) * math.radians(degrees)
+    zero = torch.zeros_like(angle)
+    rows = [torch.stack(row, 1) for row in ((angle.cos(), -angle.sin(), zero), (angle.sin(), angle.cos(), zero))]
+    grid = F.affine_grid(torch.stack(rows, 1), list(images.shape), align_corners=False)
+    return F.grid_sample(images + 1, grid, align_corners=False) - 1
+
+
+REAL_AUGMENTATIONS = {"flip": flip, "crop": crop, "rotation": rotation}

@@ -170,7 +170,7 @@ def networks_alone(config: Config) -> Contender:
         with session.autocast():
             fake = session.g(latents)
         session.discriminator_step(images, fake.detach())
-        session.generator_step(fake)
+        session.generator_step(fake, images)
 
     return Contender(step, config.batch_size, session.precision)
 

@@ -32,10 +32,11 @@ CHOICES = {
         "one_hot",
     ),
     "arm": ("standardised", "centred", "raw"),
-    "generator": ("upsample", "transposed"),
-    "discriminator": ("strided", "dcgan", "sngan"),
+    "generator": ("upsample", "transposed", "dense_transposed", "residual", "r3"),
+    "discriminator": ("strided", "dcgan", "sngan", "residual", "r3"),
     "d_norm": ("batch", "spectral", "none"),
-    "loss": ("bce", "hinge"),
+    "minibatch": ("none", "discrimination", "deviation"),
+    "loss": ("bce", "least_squares", "hinge", "wasserstein", "relativistic"),
     "split": ("train", "test"),
     "resolution": (32, 64, 128),
     "eval_extractor": ("cifar_resnet", "efficientnet_lite0", "inception"),
@@ -44,6 +45,7 @@ CHOICES = {
 }
 NULL = "gaussian-null"  # in a study: Gaussian once more, with other training latents
 DIFFAUGMENT = ("color", "translation", "cutout")
+REAL_AUGMENT = ("flip", "crop", "rotation")
 DATASETS = ("cifar10", "shapes")
 
 
@@ -92,9 +94,18 @@ class Config:
     g_dropout: float = _option(0.0, "share of G's channels dropped while training", low=0, below=1)
     d_dropout: float = _option(0.0, "share of D's channels dropped while training", low=0, below=1)
 
+    minibatch: str = _option("none", "layer of D that compares the images of a batch with each other")
+
     loss: str = _option("bce", "adversarial loss")
+    real_label: float = _option(1.0, "what bce's D is told of real images; under 1 smooths", above=0.5, high=1)
+    fake_label: float = _option(0.0, "what bce's D is told of generated images; above 0 smooths", low=0, below=0.5)
+    gradient_penalty: float = _option(0.0, "weight of (|D's gradient| - 1)^2 between real and generated images", low=0)
+    r1: float = _option(0.0, "gamma of the penalty gamma/2 |D's gradient|^2 on real images", low=0)
+    r2: float = _option(0.0, "gamma of the same on generated images", low=0)
+    feature_matching: float = _option(0.0, "weight in G's loss of the distance between D's mean features", low=0)
     instance_noise: float = _option(0.0, "standard deviation of Gaussian noise on all of D's inputs", low=0)
     diffaugment: list[str] = _option([], "differentiable augmentations of all of D's inputs")
+    real_augment: list[str] = _option([], "augmentations of the real images alone, which G then learns to draw")
 
     batch_size: int = _option(64, "images in a batch", low=2)
     g_lr: float = _option(2e-4, "Adam's learning rate for G", above=0)
@@ -125,9 +136,10 @@ class Config:
             _check(option, getattr(self, option.name))
         if self.preset not in PRESETS:
             raise unknown("preset", self.preset, PRESETS)
-        for name in self.diffaugment:
-            if name not in DIFFAUGMENT:
-                raise unknown("diffaugment", name, DIFFAUGMENT)
+        for option, valid in (("diffaugment", DIFFAUGMENT), ("real_augment", REAL_AUGMENT)):
+            for name in getattr(self, option):
+                if name not in valid:
+                    raise unknown(option, name, valid)
         if self.dataset not in DATASETS and not any(mark in self.dataset for mark in "/\\."):
             raise ConfigError(
                 str(unknown("dataset", self.dataset, DATASETS)) + ", or the path of a folder, as ./images"
@@ -136,6 +148,40 @@ class Config:
             raise ConfigError(f"classes {self.classes} name one class twice; name each once")
         if self.conditional and len(self.classes) == 1:
             raise ConfigError(f"conditional with one class, {self.classes}: name two or more, or none for all")
+        self._check_combinations()
+
+    def _check_combinations(self) -> None:
+        """Raises ``ConfigError`` for values that are each valid and make no sense together, with the reason."""
+        if self.loss != "bce" and (self.real_label, self.fake_label) != (1.0, 0.0):
+            raise ConfigError(
+                f"real_label {self.real_label:g} and fake_label {self.fake_label:g} with loss {self.loss}: only bce "
+                "has labels to smooth"
+            )
+        one_by_one = "the gradient penalty asks D of one image at a time"
+        if self.d_norm == "batch" and (self.loss == "wasserstein" or self.gradient_penalty):
+            raise ConfigError(
+                f"d_norm batch in a critic (loss {self.loss}, gradient_penalty {self.gradient_penalty:g}): "
+                f"{one_by_one}, and batch norm mixes them; use d_norm none or spectral"
+            )
+        if self.loss == "wasserstein" and not self.gradient_penalty and self.d_norm != "spectral":
+            raise ConfigError(
+                "loss wasserstein without a bound on D's gradient: give gradient_penalty 10 or d_norm spectral"
+            )
+        if self.minibatch != "none" and self.gradient_penalty:
+            raise ConfigError(
+                f"minibatch {self.minibatch} with gradient_penalty: {one_by_one}, and that layer compares them"
+            )
+        valid = {"residual": ("spectral", "none"), "r3": ("none",)}.get(self.discriminator)
+        if valid and (self.d_norm not in valid or self.minibatch != "none"):
+            raise ConfigError(
+                f"discriminator {self.discriminator} with d_norm {self.d_norm}, minibatch {self.minibatch}: it takes "
+                f"d_norm {' or '.join(valid)}, and minibatch none"
+            )
+        if self.minibatch == "discrimination" and self.discriminator == "dcgan" and not self.conditional:
+            raise ConfigError(
+                "minibatch discrimination with discriminator dcgan, which has no dense layer to put it before: use "
+                "minibatch deviation, or discriminator strided"
+            )
 
     @classmethod
     def from_preset(cls, preset: str = "fast", **changes: Any) -> "Config":
@@ -185,7 +231,7 @@ def _check(option: dataclasses.Field, value: Any) -> None:
     items = value if isinstance(option_default(option), list) else [value]
     if not isinstance(items, list):
         raise ConfigError(f"{name} is {value!r}, not a list: write {name}=[{value!r}]")
-    kind = {"classes": str, "diffaugment": str, "snapshot_epochs": int}.get(name, option.type)
+    kind = {"classes": str, "diffaugment": str, "real_augment": str, "snapshot_epochs": int}.get(name, option.type)
     for item in items:
         if isinstance(item, bool) != (kind is bool) or not isinstance(item, (int, float) if kind is float else kind):
             raise ConfigError(f"{name} is {item!r}, a {type(item).__name__}: it takes {_article(kind)}")
@@ -196,8 +242,9 @@ def _check(option: dataclasses.Field, value: Any) -> None:
             and item >= bounds.get("low", -math.inf)
             and item > bounds.get("above", -math.inf)
             and item < bounds.get("below", math.inf)
+            and item <= bounds.get("high", math.inf)
         ):
-            ranges = {"low": "at least", "above": "above", "below": "below"}
+            ranges = {"low": "at least", "above": "above", "below": "below", "high": "at most"}
             valid = " and ".join(f"{ranges[key]} {bounds[key]:g}" for key in ranges if key in bounds)
             raise ConfigError(f"{name} is {item}: it must be {valid or 'finite'}")
 
@@ -215,9 +262,10 @@ def _article(kind: type) -> str:
 # What a source leaves open follows the DCGAN paper (Radford 2016): N(0, 0.02) weights, slope 0.2, Adam 2e-4 / 0.5.
 PRESETS: dict[str, dict[str, Any]] = {
     # This project's default: the best pictures of one class after 4 minutes on 2 CPU cores, found by measuring (the
-    # attempts stand in the log of this file). Upsampling G with batch norm; SNGAN's CNN with spectral norm as D (Miyato
-    # 2018); hinge; differentiable colour and translation on both (Zhao 2020); Adam without momentum, (0, 0.99), as in
-    # Karras 2018; few channels and batches of 16, because many small updates beat few large ones at this budget.
+    # attempts stand in the log of this file). Upsampling G with batch norm; SNGAN's CNN with spectral norm as D
+    # (Miyato 2018); hinge; differentiable colour and translation on both (Zhao 2020); Adam without momentum, (0,
+    # 0.99), as in Karras 2018; few channels and batches of 16, because many small updates beat few large ones at this
+    # budget.
     "fast": {
         "generator": "upsample",
         "discriminator": "sngan",
@@ -234,8 +282,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     # The convolutional noise study: one class, upsampling + convolution, batch norm, LeakyReLU and dropout in G;
     # strided convolution, batch norm and dropout in D; BCE; Adam. Open in the source, chosen here: 32 base channels
-    # and batch 32 (more updates in the same minutes), channel dropout 0.25 in D as in common practice and a light
-    # 0.05 in G, because G's dropout is a second source of noise beside the one under study.
+    # and batch 32 (more updates in the same minutes), channel dropout 0.25 in D as in common practice and a light 0.05
+    # in G, because G's dropout is a second source of noise beside the one under study.
     "conv-noise": {
         "generator": "upsample",
         "discriminator": "strided",
@@ -245,9 +293,93 @@ PRESETS: dict[str, dict[str, Any]] = {
         "loss": "bce",
         "batch_size": 32,
     },
+    # SNGAN's ResNet (Miyato 2018, table 4): residual G and D, spectral norm, hinge, five D steps, Adam 2e-4, (0, 0.9),
+    # batch 64. Chosen here: 64 channels where the paper has 256 and 128, so that a CPU trains it.
+    "sngan-resnet": {
+        "generator": "residual",
+        "discriminator": "residual",
+        "d_norm": "spectral",
+        "g_channels": 64,
+        "d_channels": 64,
+        "loss": "hinge",
+        "d_steps": 5,
+        "beta1": 0.0,
+        "beta2": 0.9,
+    },
+    # R3GAN in small (Huang 2024): residual networks without any norm, relativistic pairing loss, R1, R2, Adam without
+    # momentum. Chosen here: 32 channels at full resolution and batch 32, so that a CPU trains it; gamma 1 and 2e-4, (0,
+    # 0.99) throughout, where the paper lets them change over its hundreds of millions of images.
+    "r3gan-small": {
+        "generator": "r3",
+        "discriminator": "r3",
+        "d_norm": "none",
+        "loss": "relativistic",
+        "r1": 1.0,
+        "r2": 1.0,
+        "batch_size": 32,
+        "beta1": 0.0,
+        "beta2": 0.99,
+    },
+    # CIFAR-10-Gen-GAN: dense stem, upsampling + convolution, batch norm, LeakyReLU, Tanh; convolutional D; BCE, G
+    # trained against a frozen D; Adam 2e-4, 0.5; batch 128, 350 epochs. Open, chosen here: D of strided convolutions
+    # with LeakyReLU, dropout 0.4 and no batch norm, as in the Keras tutorials of its time; 64 base channels in G and
+    # D.
+    "cifar-gen-gan": {
+        "generator": "upsample",
+        "discriminator": "strided",
+        "d_norm": "none",
+        "d_dropout": 0.4,
+        "g_channels": 64,
+        "d_channels": 64,
+        "loss": "bce",
+        "batch_size": 128,
+        "epochs": 350,
+    },
+    # T2: dense stem to 4x4x512, transposed convolutions to 256, 128, 3; D of 128, 256, 512 with dropout and a dense
+    # logit; BCE with labels 0.9 and 0.1; feature matching; minibatch discrimination; real images flipped, cropped out
+    # of a margin and turned, which leaks into what is drawn; Adam 2e-4, (0.5, 0.999); batch 64, 100 epochs, grids at
+    # 1, 25, 50, 75, 100. Open, chosen here: dropout 0.3, feature matching of weight 1 in G's loss, turns up to 15
+    # degrees.
+    "t2": {
+        "generator": "dense_transposed",
+        "discriminator": "strided",
+        "d_norm": "none",
+        "d_dropout": 0.3,
+        "minibatch": "discrimination",
+        "g_channels": 128,
+        "d_channels": 128,
+        "loss": "bce",
+        "real_label": 0.9,
+        "fake_label": 0.1,
+        "feature_matching": 1.0,
+        "real_augment": ["flip", "crop", "rotation"],
+        "batch_size": 64,
+        "epochs": 100,
+        "snapshot_epochs": [1, 25, 50, 75, 100],
+    },
+    # The NYU course project: convolutions, batch norm, ReLU, Tanh in G; the like with LeakyReLU in D; losses below 0,
+    # so a critic; pictures up to epoch 100. Open, chosen here: WGAN-GP as published (Gulrajani 2017): penalty 10, five
+    # steps of a critic without batch norm, Adam 1e-4, (0, 0.9); 64 base channels. Progressive growing, which the
+    # project cites, is not built.
+    "nyu-wgan": {
+        "generator": "transposed",
+        "discriminator": "dcgan",
+        "d_norm": "none",
+        "g_channels": 64,
+        "d_channels": 64,
+        "loss": "wasserstein",
+        "gradient_penalty": 10.0,
+        "d_steps": 5,
+        "batch_size": 64,
+        "g_lr": 1e-4,
+        "d_lr": 1e-4,
+        "beta1": 0.0,
+        "beta2": 0.9,
+        "epochs": 100,
+    },
     # DCGAN: no dense layer on either side, 100-d noise reshaped to 1x1, fractionally strided convolutions, batch norm,
-    # ReLU, Tanh in G; strided convolutions, batch norm, LeakyReLU in D; BCE; instance noise on D's input.
-    # Grids at 20, 40, 60, 80, 100 epochs as the source drew them. Open, chosen here: noise of 0.1 (Sonderby 2017).
+    # ReLU, Tanh in G; strided convolutions, batch norm, LeakyReLU in D; BCE; instance noise on D's input. Grids at 20,
+    # 40, 60, 80, 100 epochs as the source drew them. Open, chosen here: noise of 0.1 (Sonderby 2017).
     "dcgan": {
         "generator": "transposed",
         "discriminator": "dcgan",

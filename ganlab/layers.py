@@ -28,16 +28,18 @@ class Dropout(nn.Module):
 
 
 class Network(nn.Sequential):
-    """Layers in order; labels go to those that are conditional."""
+    """Layers in order; labels go to those that have ``takes_labels``."""
 
     def forward(self, x: torch.Tensor, labels: torch.Tensor | None = None) -> torch.Tensor:
         for layer in self:
-            x = layer(x, labels) if isinstance(layer, ConditionalNorm | Projection) else layer(x)
+            x = layer(x, labels) if getattr(layer, "takes_labels", False) else layer(x)
         return x
 
 
 class ConditionalNorm(nn.Module):
     """Batch norm with a scale and a shift for each class (Dumoulin 2017; Miyato & Koyama 2018)."""
+
+    takes_labels = True
 
     def __init__(self, norm: nn.BatchNorm1d | nn.BatchNorm2d, classes: int) -> None:
         super().__init__()
@@ -53,6 +55,8 @@ class ConditionalNorm(nn.Module):
 class Projection(nn.Module):
     """Logit of features (N, F) that belong to a class: w f + e_y f (Miyato & Koyama 2018, equation 4)."""
 
+    takes_labels = True
+
     def __init__(self, features: int, classes: int) -> None:
         super().__init__()
         self.linear = nn.Linear(features, 1)
@@ -60,6 +64,32 @@ class Projection(nn.Module):
 
     def forward(self, features: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         return self.linear(features) + (self.embedding(labels) * features).sum(1, keepdim=True)
+
+
+class MinibatchDiscrimination(nn.Module):
+    """Appends to features (N, F) how near each image's are to the others' of the batch: (N, F + B).
+
+    Salimans 2016, section 3.2: rows of T f(x) in B x C, o_b(x_i) = sum over j != i of exp(-|M_ib - M_jb|_1).
+    """
+
+    def __init__(self, features: int, kernels: int = 32, width: int = 8) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(features, kernels * width))
+        self.kernels = kernels
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        rows = (features @ self.weight).view(len(features), self.kernels, -1)
+        near = torch.exp(-(rows[:, None] - rows[None]).abs().sum(3)).sum(1) - 1
+        return torch.cat([features, near], 1)
+
+
+class MinibatchDeviation(nn.Module):
+    """Appends one channel to (N, C, H, W): the standard deviation over the batch, its mean over all places (Karras
+    2018, section 3)."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        deviation = (x.float().var(0, unbiased=False) + 1e-8).sqrt().mean().to(x.dtype)
+        return torch.cat([x, deviation.expand(len(x), 1, *x.shape[2:])], 1)
 
 
 class UpsampleConv2d(nn.Conv2d):

@@ -8,14 +8,25 @@ Nothing here draws from torch's global random state: weights and dropout use the
 import copy
 import math
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 
 import torch
 from torch import nn
 from torch.nn.utils.parametrize import register_parametrization
 
+from ganlab import residual
 from ganlab.config import Config
-from ganlab.layers import ConditionalNorm, Dropout, Network, Projection, SpectralNorm, UpsampleConv2d
+from ganlab.layers import (
+    ConditionalNorm,
+    Dropout,
+    MinibatchDeviation,
+    MinibatchDiscrimination,
+    Network,
+    Projection,
+    SpectralNorm,
+    UpsampleConv2d,
+)
 
 
 def _batch_norm(norm: nn.BatchNorm1d | nn.BatchNorm2d, config: Config) -> nn.Module:
@@ -73,6 +84,26 @@ def transposed_generator(config: Config) -> nn.Module:
     return Network(*layers, nn.ConvTranspose2d(channels[-1], 3, 4, 2, 1), nn.Tanh())
 
 
+def dense_transposed_generator(config: Config) -> nn.Module:
+    """Dense stem to 4x4, then 4x4 transposed convolutions of stride 2, batch norm, LeakyReLU; Tanh."""
+    stages = _stages(config)
+    channels = [config.g_channels * 2**i for i in reversed(range(stages))]
+    layers: list[nn.Module] = [
+        nn.Linear(config.latent_dim, channels[0] * 16, bias=False),
+        _batch_norm(nn.BatchNorm1d(channels[0] * 16), config),
+        nn.LeakyReLU(0.2),
+        nn.Unflatten(1, (channels[0], 4, 4)),
+    ]
+    for wide, narrow in pairwise(channels):
+        layers += [
+            nn.ConvTranspose2d(wide, narrow, 4, 2, 1, bias=False),
+            _batch_norm(nn.BatchNorm2d(narrow), config),
+            nn.LeakyReLU(0.2),
+            *_dropout(config.g_dropout),
+        ]
+    return Network(*layers, nn.ConvTranspose2d(channels[-1], 3, 4, 2, 1), nn.Tanh())
+
+
 def _strided(config: Config) -> tuple[list[nn.Module], int]:
     """4x4 stride-2 convolutions down to 4x4, batch norm (not on the first), LeakyReLU, dropout; and the last width."""
     layers: list[nn.Module] = []
@@ -91,25 +122,34 @@ def _strided(config: Config) -> tuple[list[nn.Module], int]:
 def strided_discriminator(config: Config) -> nn.Module:
     """Strided convolutions to 4x4 and one dense logit."""
     layers, width = _strided(config)
-    return Network(*layers, *_dense_logit(width * 16, config))
+    return Network(*layers, *_dense_logit(width, config))
 
 
-def _dense_logit(features: int, config: Config) -> list[nn.Module]:
+def _dense_logit(width: int, config: Config) -> list[nn.Module]:
+    """From (N, width, 4, 4) to logits (N,), by way of the layer that compares a batch's images, if there is one."""
+    deviation = [MinibatchDeviation()] if config.minibatch == "deviation" else []
+    features = 16 * (width + len(deviation))
+    compare = MinibatchDiscrimination(features) if config.minibatch == "discrimination" else None
+    features += compare.kernels if compare else 0
     dense = Projection(features, len(config.classes)) if config.conditional else nn.Linear(features, 1)
-    return [nn.Flatten(), dense, nn.Flatten(0)]
+    return [*deviation, nn.Flatten(), *([compare] if compare else []), dense, nn.Flatten(0)]
 
 
 def dcgan_discriminator(config: Config) -> nn.Module:
     """DCGAN (Radford 2016): strided convolutions to 4x4 and a 4x4 convolution to the logit; no dense layer."""
     layers, width = _strided(config)
     if config.conditional:
-        return Network(*layers, *_dense_logit(width * 16, config))
-    return Network(*layers, nn.Conv2d(width, 1, 4, 1, 0), nn.Flatten(0))
+        return Network(*layers, *_dense_logit(width, config))
+    deviation = [MinibatchDeviation()] if config.minibatch == "deviation" else []
+    return Network(*layers, *deviation, nn.Conv2d(width + len(deviation), 1, 4, 1, 0), nn.Flatten(0))
 
 
 GENERATORS: dict[str, Callable[[Config], nn.Module]] = {
     "upsample": upsample_generator,
     "transposed": transposed_generator,
+    "dense_transposed": dense_transposed_generator,
+    "residual": residual.residual_generator,
+    "r3": residual.r3_generator,
 }
 
 
@@ -124,7 +164,7 @@ def sngan_discriminator(config: Config) -> nn.Module:
         ]
         before, width = width, 2 * width
     layers += _normed(nn.Conv2d(before, width, 3, 1, 1), config)
-    return Network(*layers, *_dense_logit(width * 16, config))
+    return Network(*layers, *_dense_logit(width, config))
 
 
 def _normed(convolution: nn.Conv2d, config: Config) -> list[nn.Module]:
@@ -136,6 +176,8 @@ DISCRIMINATORS: dict[str, Callable[[Config], nn.Module]] = {
     "strided": strided_discriminator,
     "dcgan": dcgan_discriminator,
     "sngan": sngan_discriminator,
+    "residual": residual.residual_discriminator,
+    "r3": residual.r3_discriminator,
 }
 
 
@@ -144,7 +186,7 @@ def build(config: Config, init: torch.Generator, dropout: torch.Generator | None
     with torch.random.fork_rng(devices=[]):  # the layers' own initialisation is overwritten below
         networks = GENERATORS[config.generator](config), DISCRIMINATORS[config.discriminator](config)
         for network in networks:
-            _initialise(network, init)
+            getattr(network, "initialise", partial(_initialise, network))(init)
             for module in network.modules():
                 if isinstance(module, Dropout):
                     module.stream = dropout
@@ -157,7 +199,8 @@ def build(config: Config, init: torch.Generator, dropout: torch.Generator | None
 
 @torch.no_grad()
 def _initialise(network: nn.Module, stream: torch.Generator) -> None:
-    """Weights N(0, 0.02), batch-norm scales N(1, 0.02), biases 0 (Radford 2016, section 4)."""
+    """Weights N(0, 0.02), batch-norm scales N(1, 0.02), biases 0 (Radford 2016, section 4): for networks without an
+    ``initialise`` of their own."""
     for module in network.modules():
         own = dict(module.named_parameters(recurse=False))
         if not own:
@@ -166,6 +209,15 @@ def _initialise(network: nn.Module, stream: torch.Generator) -> None:
         own["weight"].normal_(1.0 if is_norm else 0.0, 0.02, generator=stream)
         if own.get("bias") is not None:
             own["bias"].zero_()
+
+
+def features_and_logit(discriminator: nn.Module) -> tuple[nn.Module, nn.Module]:
+    """D in two parts that share its weights: images -> features, features -> logits (N,). They part before the first
+    layer that compares the images of a batch, or else before the last layer with weights."""
+    compare = [place for place, layer in enumerate(discriminator)
+               if isinstance(layer, MinibatchDiscrimination | MinibatchDeviation)]  # fmt: skip
+    place = compare[0] if compare else len(discriminator) - 2
+    return discriminator[:place], discriminator[place:]
 
 
 class Ema:
@@ -267,7 +319,8 @@ def directions(generator: nn.Module, k: int) -> tuple[torch.Tensor, torch.Tensor
     if isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d):
         scale = (norm.running_var.double() + norm.eps).rsqrt() * (1 if norm.weight is None else norm.weight.detach())
         maps = maps * scale[:, None, None]
-    matrix = maps.flatten(0, 1)
+    classes = getattr(generator[0], "embedding", None)  # coordinates of the class, which stand behind those of z
+    matrix = maps.flatten(0, 1)[:, : -classes.embedding_dim if classes else None]
     if not 1 <= k <= matrix.shape[1]:
         raise ValueError(f"k is {k}: a generator of {matrix.shape[1]} latent coordinates has 1 to that many directions")
     _, strengths, vectors = torch.linalg.svd(matrix, full_matrices=False)

@@ -104,6 +104,9 @@ def draw_curves(axes: list[plt.Axes], history: pd.DataFrame) -> None:
         axis.grid(alpha=0.25)
         if len(group) > 1:
             axis.legend(fontsize=8, frameon=False)
+    if (history[["d_loss_real", "d_loss_fake", "g_loss"]] < 0).any(axis=None):
+        axes[0].axhline(0, color="0.6", linewidth=0.8)
+        axes[0].set_title("loss (a critic's goes below 0)", fontsize=10)
     axes[1].set_ylim(0, 1.02)
     axes[2].set_ylim(0)
 

@@ -19,19 +19,19 @@ from typing import Any
 import torch
 
 from ganlab import GanlabError, priors
-from ganlab.augment import augment
+from ganlab.augment import augment, augment_real
 from ganlab.config import Config, ConfigError
 from ganlab.data import ImageSet, load
 from ganlab.evaluate import FEWEST, Scorer, evaluate_run
-from ganlab.losses import LOSSES
-from ganlab.models import Ema, build, generate, to_float
+from ganlab.losses import LOSSES, bce, feature_matching, gradient_penalty, squared_gradient
+from ganlab.models import Ema, build, features_and_logit, generate, to_float
 from ganlab.runs import Run, native_precision, provenance
 from ganlab.sample import evaluation_grid
 
 STREAMS = ("data", "augment", "prior", "dropout")  # and "init", which is drawn from once
 COUNTERS = ("step", "epoch", "batch", "images_seen", "seconds", "scoring_seconds", "best")
 CLOCK = ("seconds", "images_per_second")
-STATISTICS = ("d_loss_real", "d_loss_fake", "g_loss", "d_acc_real", "d_acc_fake")
+STATISTICS = ("d_loss_real", "d_loss_fake", "penalty", "g_loss", "d_acc_real", "d_acc_fake")
 
 
 class DivergedError(GanlabError):
@@ -181,7 +181,8 @@ class Training:
         betas = (config.beta1, config.beta2)
         self.g_optimiser = torch.optim.Adam(self.g.parameters(), config.g_lr, betas, fused=True)
         self.d_optimiser = torch.optim.Adam(self.d.parameters(), config.d_lr, betas, fused=True)
-        self.loss = LOSSES[config.loss]
+        self.loss = bce(config.real_label, config.fake_label) if config.loss == "bce" else LOSSES[config.loss]
+        self.d_features, self.d_logit = features_and_logit(self.d)
         self.prior = priors.get(config.prior, config.arm)
         self.images = data.images.to(self.device)
         self.labels = data.labels.to(self.device) if config.conditional else None
@@ -199,47 +200,88 @@ class Training:
         for _ in range(config.d_steps):
             chosen = self._next_batch()
             real = to_float(self.images[chosen]).to(memory_format=torch.channels_last)
+            real = augment_real(real, config.real_augment, self.streams["augment"])
             labels = self.labels[chosen] if config.conditional else None  # the fakes get those of the real images
             latents = self.prior.sample(n, config.latent_dim, self.streams["prior"])
             with self.autocast():
                 fake = self.g(latents, labels)
-            d_real, d_fake, correct = self.discriminator_step(real, fake.detach(), labels)
-        g_loss = self.generator_step(fake, labels)
+            d_losses = self.discriminator_step(real, fake.detach(), labels)
+        g_loss = self.generator_step(fake, real, labels)
         self.step += 1
         self.images_seen += n * config.d_steps
         self.ema.update(self.images_seen, n * config.d_steps)
-        self.sums += torch.stack([d_real, d_fake, g_loss, *correct]).detach()
+        d_real, d_fake, penalty, *correct = d_losses
+        self.sums += torch.stack([d_real, d_fake, penalty, g_loss, *correct]).detach()
 
     def discriminator_step(
         self, real: torch.Tensor, fake: torch.Tensor, labels: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, ...]:
-        """(loss on real, loss on fake, (share of real, share of fake that D is right about)) before the update."""
-        if self.config.d_norm == "batch":  # real and fake images each have statistics of their own
-            real_logits, fake_logits = self._judge(real, labels), self._judge(fake, labels)
+        """(loss on real, on fake, penalty, share of real, of fake that D is right about) before the update."""
+        if self.config.d_norm == "batch" or self.config.minibatch != "none":  # real and fake each have their own batch
+            seen = [self._augmented(real), self._augmented(fake)]
+            real_logits, fake_logits = (self._logits(images, labels) for images in seen)
         else:
             both = None if labels is None else labels.repeat(2)
-            real_logits, fake_logits = self._judge(torch.cat([real, fake]), both).chunk(2)
+            together = self._augmented(torch.cat([real, fake]))
+            seen = together.chunk(2)
+            real_logits, fake_logits = self._logits(together, both).chunk(2)
         d_real, d_fake = self.loss.discriminator(real_logits, fake_logits)
+        penalty = self._penalty(*seen, labels)
         self.d_optimiser.zero_grad()
-        (d_real + d_fake).backward()
+        (d_real + d_fake + penalty).backward()
         self.d_optimiser.step()
-        return d_real, d_fake, ((real_logits > 0).float().mean(), (fake_logits < 0).float().mean())
+        boundary = self.loss.boundary
+        right = ((real_logits > boundary).float().mean(), (fake_logits < boundary).float().mean())
+        return d_real, d_fake, penalty, *right
 
-    def generator_step(self, fake: torch.Tensor, labels: torch.Tensor | None = None) -> torch.Tensor:
+    def _penalty(self, real: torch.Tensor, fake: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor:
+        """The weighted penalties on D's gradient, at the images as D saw them, in float32; 0 without any."""
+        config, total = self.config, torch.zeros((), device=self.device)
+
+        def judge(images: torch.Tensor) -> torch.Tensor:
+            return self.d(images, labels)
+
+        if config.gradient_penalty:
+            total = total + config.gradient_penalty * gradient_penalty(judge, real, fake, self.streams["augment"])
+        for gamma, images in ((config.r1, real), (config.r2, fake)):
+            if gamma:
+                total = total + gamma / 2 * squared_gradient(judge, images).mean()
+        return total
+
+    def generator_step(
+        self, fake: torch.Tensor, real: torch.Tensor, labels: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """G's loss before the update; ``fake`` still hangs on the graph that made it."""
+        config = self.config
         self.d.requires_grad_(False)  # G's gradient passes through D, but D's own need not be computed
-        g_loss = self.loss.generator(self._judge(fake, labels))
+        if config.feature_matching or self.loss.paired:
+            features, real_features = (self._features(self._augmented(images), labels) for images in (fake, real))
+            with self.autocast():
+                logits, real_logits = (self.d_logit(f, labels).float() for f in (features, real_features))
+            g_loss = self.loss.generator(logits, real_logits)
+            if config.feature_matching:
+                g_loss = g_loss + config.feature_matching * feature_matching(real_features.float(), features.float())
+        else:
+            g_loss = self.loss.generator(self._logits(self._augmented(fake), labels), None)
         self.g_optimiser.zero_grad()
         g_loss.backward()
         self.g_optimiser.step()
         self.d.requires_grad_(True)
         return g_loss
 
-    def _judge(self, images: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor:
-        """D's logits (N,) float32 of augmented images."""
+    def _augmented(self, images: torch.Tensor) -> torch.Tensor:
+        """What D sees of images."""
         images = augment(images.float(), self.config.diffaugment, self.config.instance_noise, self.streams["augment"])
+        return images.contiguous(memory_format=torch.channels_last)
+
+    def _logits(self, images: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor:
+        """D's logits (N,) float32 of images as it sees them."""
         with self.autocast():
-            return self.d(images.contiguous(memory_format=torch.channels_last), labels).float()
+            return self.d(images, labels).float()
+
+    def _features(self, images: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor:
+        with self.autocast():
+            return self.d_features(images, labels)
 
     def autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")

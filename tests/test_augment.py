@@ -3,7 +3,17 @@
 import pytest
 import torch
 
-from ganlab.augment import AUGMENTATIONS, augment, cutout, translation
+from ganlab.augment import (
+    AUGMENTATIONS,
+    REAL_AUGMENTATIONS,
+    augment,
+    augment_real,
+    crop,
+    cutout,
+    flip,
+    rotation,
+    translation,
+)
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -14,13 +24,13 @@ def pictures(n: int = 64) -> torch.Tensor:
     return torch.rand(n, 3, 32, 32, generator=seeded(1)) * 2 - 1
 
 
-@pytest.mark.parametrize("name", AUGMENTATIONS)
+@pytest.mark.parametrize("name", [*AUGMENTATIONS, *REAL_AUGMENTATIONS])
 def test_same_stream_same_result_and_shape(name):
-    images = pictures()
-    first = AUGMENTATIONS[name](images, seeded())
+    images, function = pictures(), (AUGMENTATIONS | REAL_AUGMENTATIONS)[name]
+    first = function(images, seeded())
     assert first.shape == images.shape
-    assert torch.equal(first, AUGMENTATIONS[name](images, seeded()))
-    assert not torch.equal(first, AUGMENTATIONS[name](images, seeded(2)))
+    assert torch.equal(first, function(images, seeded()))
+    assert not torch.equal(first, function(images, seeded(2)))
 
 
 @pytest.mark.parametrize("name", AUGMENTATIONS)
@@ -60,3 +70,28 @@ def test_instance_noise_has_its_standard_deviation():
 def test_nothing_asked_for_changes_nothing():
     images = pictures()
     assert augment(images, [], 0.0, seeded()) is images
+    assert augment_real(images, [], seeded()) is images
+
+
+def test_half_of_the_images_are_mirrored_and_the_others_are_not_touched():
+    images = pictures(400)
+    flipped = flip(images, seeded())
+    kept = torch.tensor([torch.equal(a, b) for a, b in zip(images, flipped, strict=True)])
+    assert 150 < kept.sum() < 250
+    assert torch.equal(flipped[~kept], images[~kept].flip(3))
+
+
+def test_a_crop_moves_black_in():
+    white = crop(torch.ones(64, 3, 32, 32), seeded())
+    assert set(white.unique().tolist()) == {-1.0, 1.0}
+    assert (white == 1).float().mean((1, 2, 3)).min() >= (28 / 32) ** 2
+
+
+def test_a_turn_keeps_the_centre_and_moves_black_into_the_corners_by_at_most_its_angle():
+    ramp = torch.linspace(-0.5, 0.5, 33).expand(200, 3, 33, 33).contiguous()  # brightness is the column
+    turned = rotation(ramp, seeded(), degrees=15.0)
+    torch.testing.assert_close(turned[:, :, 16, 16], ramp[:, :, 16, 16], atol=1e-5, rtol=0)
+    slope = (turned[:, 0, 24, 16] - turned[:, 0, 8, 16]) / (turned[:, 0, 16, 24] - turned[:, 0, 16, 8])  # tan(angle)
+    angles = torch.rad2deg(torch.atan(slope))
+    assert -15.001 <= angles.min() < -13 and 13 < angles.max() <= 15.001
+    assert (turned[angles.abs() > 10][:, 0, 0, 0] == -1).all()

@@ -27,7 +27,7 @@ def test_every_preset_survives_json(preset):
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"preset": "dcgam"}, r"unknown preset 'dcgam' \(did you mean 'dcgan'\?\): valid are fast, conv-noise, dcgan"),
+        ({"preset": "dcgam"}, r"unknown preset 'dcgam' \(did you mean 'dcgan'\?\): valid are fast, conv-noise, "),
         ({"prior": "cauchy"}, "unknown prior 'cauchy': valid are gaussian, uniform, poisson"),
         ({"learning_rate": 0.1}, "unknown parameter 'learning_rate'.*valid are preset, dataset"),
         ({"dataset": "cifar100"}, r"unknown dataset 'cifar100' \(did you mean 'cifar10'\?\).*path of a folder"),
@@ -40,6 +40,16 @@ def test_every_preset_survives_json(preset):
         ({"classes": "ship"}, r"classes is 'ship', not a list: write classes=\['ship'\]"),
         ({"classes": ["ship", "ship"]}, "name one class twice"),
         ({"diffaugment": ["colour"]}, r"unknown diffaugment 'colour' \(did you mean 'color'\?\)"),
+        ({"real_augment": ["flop"]}, r"unknown real_augment 'flop' \(did you mean 'flip'\?\)"),
+        ({"real_label": 1.1}, "real_label is 1.1: it must be above 0.5 and at most 1"),
+        ({"loss": "hinge", "real_label": 0.9}, "real_label 0.9 and fake_label 0 with loss hinge: only bce has labels"),
+        ({"loss": "wasserstein"}, "d_norm batch in a critic .* use d_norm none or spectral"),
+        ({"gradient_penalty": 10.0}, "d_norm batch in a critic"),
+        ({"loss": "wasserstein", "d_norm": "none"}, "without a bound on D's gradient: give gradient_penalty 10"),
+        ({"minibatch": "discrimination", "gradient_penalty": 10.0, "d_norm": "none"}, "that layer compares them"),
+        ({"minibatch": "discrimination", "discriminator": "dcgan"}, "no dense layer to put it before"),
+        ({"minibatch": "discrimination", "batch_size": 1}, "batch_size is 1: it must be at least 2"),
+        ({"discriminator": "residual"}, "discriminator residual with d_norm batch"),
     ],
 )
 def test_a_mistake_is_answered_with_what_is_valid(changes, sentence):

@@ -1,13 +1,16 @@
 """The fast layers compute what the plain ones compute: outputs, gradients, gradients of gradients."""
 
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.autograd import gradcheck
 from torch.nn.utils.parametrizations import spectral_norm
 from torch.nn.utils.parametrize import register_parametrization
 
-from ganlab.layers import SpectralNorm, UpsampleConv2d
+from ganlab.layers import MinibatchDeviation, MinibatchDiscrimination, SpectralNorm, UpsampleConv2d
 
 
 def stream(seed: int = 0) -> torch.Generator:
@@ -87,3 +90,34 @@ def test_spectral_norm_moves_its_singular_vectors_only_while_training():
     assert torch.equal(layer.parametrizations.weight[0].u, before)
     layer.train().weight  # noqa: B018
     assert not torch.equal(layer.parametrizations.weight[0].u, before)
+
+
+def test_minibatch_discrimination_by_hand():
+    layer = MinibatchDiscrimination(2, kernels=1, width=2)
+    with torch.no_grad():
+        layer.weight.copy_(torch.eye(2))
+    features = torch.tensor([[0.0, 0.0], [1.0, 0.0], [1.0, 2.0]])
+    near = [math.exp(-1) + math.exp(-3), math.exp(-1) + math.exp(-2), math.exp(-3) + math.exp(-2)]
+    torch.testing.assert_close(layer(features), torch.cat([features, torch.tensor(near)[:, None]], 1))
+
+
+def test_minibatch_deviation_by_hand():
+    x = torch.tensor([[[[0.0, 1.0]]], [[[2.0, 1.0]]]])  # deviations 1 and 0 (of the 1e-8 that is added 1e-4)
+    found = MinibatchDeviation()(x)
+    assert found.shape == (2, 2, 1, 2) and torch.equal(found[:, :1], x)
+    torch.testing.assert_close(found[:, 1:], torch.full((2, 1, 1, 2), 0.50005), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("layer", [MinibatchDiscrimination(6, kernels=2, width=3), MinibatchDeviation()])
+def test_minibatch_layers_have_their_gradients(layer):
+    for weight in layer.parameters():
+        nn.init.normal_(weight, generator=stream())
+    shape = (3, 6) if isinstance(layer, MinibatchDiscrimination) else (3, 2, 2, 2)
+    x = torch.randn(shape, dtype=torch.float64, generator=stream(2), requires_grad=True)
+    if isinstance(layer, MinibatchDiscrimination):
+        assert gradcheck(layer.double(), x)
+    else:  # computes in float32
+        (found,) = torch.autograd.grad(layer(x.float())[:, -1].sum(), x)
+        step = 1e-2 * torch.randn(shape, dtype=torch.float64, generator=stream(3))
+        change = layer((x + step).float())[:, -1].sum() - layer((x - step).float())[:, -1].sum()
+        assert change.item() == pytest.approx(2 * (found * step).sum().item(), rel=0.02)

@@ -39,6 +39,37 @@ SOURCES = {
         "config": {"loss": "bce", "g_lr": 2e-4, "d_lr": 2e-4, "beta1": 0.5, "latent_dim": 100, "instance_noise": 0.1,
                    "epochs": 100, "snapshot_epochs": [20, 40, 60, 80, 100]},
     },
+    "cifar-gen-gan": {
+        "g_first": ["Linear", "BatchNorm1d", "LeakyReLU", "Unflatten"],
+        "g_stage": ["UpsampleConv2d", "BatchNorm2d", "LeakyReLU"],
+        "g_last": ["Conv2d", "Tanh"],
+        "d_first": ["Conv2d", "LeakyReLU", "Dropout"],
+        "d_stage": ["Conv2d", "LeakyReLU", "Dropout"],
+        "d_last": ["Flatten", "Linear", "Flatten"],
+        "config": {"loss": "bce", "g_lr": 2e-4, "d_lr": 2e-4, "beta1": 0.5, "latent_dim": 100, "batch_size": 128,
+                   "epochs": 350},
+    },
+    "t2": {
+        "g_first": ["Linear", "BatchNorm1d", "LeakyReLU", "Unflatten"],
+        "g_stage": ["ConvTranspose2d", "BatchNorm2d", "LeakyReLU"],
+        "g_last": ["ConvTranspose2d", "Tanh"],
+        "d_first": ["Conv2d", "LeakyReLU", "Dropout"],
+        "d_stage": ["Conv2d", "LeakyReLU", "Dropout"],
+        "d_last": ["Flatten", "MinibatchDiscrimination", "Linear", "Flatten"],
+        "config": {"loss": "bce", "real_label": 0.9, "fake_label": 0.1, "feature_matching": 1.0, "g_lr": 2e-4,
+                   "d_lr": 2e-4, "beta1": 0.5, "beta2": 0.999, "latent_dim": 100, "batch_size": 64, "epochs": 100,
+                   "real_augment": ["flip", "crop", "rotation"], "snapshot_epochs": [1, 25, 50, 75, 100]},
+    },
+    "nyu-wgan": {
+        "g_first": ["Unflatten", "ConvTranspose2d", "BatchNorm2d", "ReLU"],
+        "g_stage": ["ConvTranspose2d", "BatchNorm2d", "ReLU"],
+        "g_last": ["ConvTranspose2d", "Tanh"],
+        "d_first": ["Conv2d", "LeakyReLU"],
+        "d_stage": ["Conv2d", "LeakyReLU"],
+        "d_last": ["Conv2d", "Flatten"],
+        "config": {"loss": "wasserstein", "gradient_penalty": 10.0, "d_steps": 5, "d_norm": "none", "g_lr": 1e-4,
+                   "d_lr": 1e-4, "beta1": 0.0, "beta2": 0.9, "epochs": 100},
+    },
 }  # fmt: skip
 
 
@@ -46,7 +77,7 @@ SOURCES = {
 def test_preset_has_the_layers_and_hyperparameters_of_its_source(preset):
     source = SOURCES[preset]
     config, g, d = built(preset)
-    g_stages = 3 if preset == "conv-noise" else 2
+    g_stages = 3 if "UpsampleConv2d" in source["g_stage"] else 2
     assert kinds(g) == source["g_first"] + g_stages * source["g_stage"] + source["g_last"]
     assert kinds(d) == source["d_first"] + 2 * source["d_stage"] + source["d_last"]
     assert {key: getattr(config, key) for key in source["config"]} == source["config"]
@@ -203,3 +234,21 @@ def test_summary_lists_every_layer_with_its_shape_and_parameters():
     assert rows[1]["output"] == "256 x 4 x 4"
     total = rows.pop()["parameters"]
     assert total == sum(row["parameters"] for row in rows) == sum(p.numel() for p in g.parameters())
+
+
+def test_t2_has_the_widths_of_its_source():
+    _, g, d = built("t2")
+    assert g[3].unflattened_size == (512, 4, 4)
+    assert [layer.out_channels for layer in g if isinstance(layer, nn.ConvTranspose2d)] == [256, 128, 3]
+    assert [layer.out_channels for layer in d if isinstance(layer, nn.Conv2d)] == [128, 256, 512]
+
+
+@pytest.mark.parametrize(("minibatch", "first"), [("discrimination", "MinibatchDiscrimination"),
+                                                  ("deviation", "MinibatchDeviation"), ("none", "Linear")])  # fmt: skip
+def test_d_parts_into_features_and_logit_before_it_compares_images(minibatch, first):
+    _, _, d = built("conv-noise", minibatch=minibatch, d_dropout=0.0)
+    features, logit = models.features_and_logit(d.eval())
+    assert kinds(logit)[0] == first
+    images = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(logit(features(images)), d(images))
+    assert logit[-2].weight is d[-2].weight

@@ -12,7 +12,7 @@ import torch
 from conftest import ROOT, TINY, ganlab, options
 
 from ganlab import train as training
-from ganlab.config import Config, ConfigError
+from ganlab.config import PRESETS, Config, ConfigError
 from ganlab.runs import Run
 from ganlab.train import DivergedError, Training, load_data, train
 
@@ -41,6 +41,20 @@ def assert_same_bits(first, second) -> None:
     assert all(torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b for a, b in zip(flat, again, strict=True))
 
 
+@pytest.mark.parametrize("resolution", [32, 64, 128])
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_trains_at_every_resolution(tmp_path, preset, resolution):
+    """With its own losses, penalties, layers and steps; narrow, and for two steps."""
+    narrow = {"batch_size": 4, "g_channels": 4, "d_channels": 4, "latent_dim": 8, "eval_every": 0}
+    steps = PRESETS[preset].get("d_steps", 1)
+    settings = Config.from_preset(preset, **narrow, dataset="shapes", limit=8 * steps, resolution=resolution, epochs=1)
+    events = run_to_the_end(settings, tmp_path)
+    assert events[-1].row["steps"] == 2
+    assert events[-2].images.shape[1:] == (3, resolution, resolution)
+    row = events[-1].row["final"]
+    assert (row["penalty"] > 0) == (settings.gradient_penalty + settings.r1 + settings.r2 > 0)
+
+
 @pytest.mark.parametrize("preset", ["conv-noise", "dcgan", "fast"])
 def test_the_same_config_gives_the_same_bits(tmp_path, preset):
     for name in ("a", "b"):
@@ -49,7 +63,8 @@ def test_the_same_config_gives_the_same_bits(tmp_path, preset):
     assert_same_bits(tmp_path / "a", tmp_path / "b")
 
 
-@pytest.mark.parametrize(("preset", "stop"), [("conv-noise", 3), ("conv-noise", 10), ("dcgan", 13), ("fast", 7)])
+@pytest.mark.parametrize(("preset", "stop"), [("conv-noise", 3), ("conv-noise", 10), ("dcgan", 13), ("fast", 7),
+                                              ("t2", 12), ("nyu-wgan", 3)])  # fmt: skip
 def test_stopping_after_any_step_and_resuming_is_bit_exact(tmp_path, preset, stop):
     settings = config(preset, checkpoint_seconds=0.0, conditional=preset == "fast")
     run_to_the_end(settings, tmp_path / "whole")
@@ -157,6 +172,39 @@ def test_events_tell_the_whole_story(tmp_path):
     assert {"epoch", "step", "g_loss", "d_acc_fake", "seconds", "images_per_second"} <= set(row)
     assert events[-1].row["images_seen"] == 480
     assert list(Run(tmp_path).history["epoch"]) == [1, 2, 3]
+
+
+@pytest.mark.parametrize("loss", ["relativistic", "hinge"])
+def test_a_paired_loss_hands_g_the_real_logits_too_and_leaves_d_alone(loss):
+    session = Training(config("fast", loss=loss), load_data(config()))
+    handed = []
+    session.loss = session.loss._replace(generator=lambda fake, real: handed.append(real) or fake.mean())
+    before = [p.clone() for p in session.d.parameters()]
+    fake = session.g(session.prior.sample(16, 16, session.streams["prior"]))
+    session.generator_step(fake, torch.ones(16, 3, 32, 32))
+    assert [None if real is None else real.shape for real in handed] == [(16,) if loss == "relativistic" else None]
+    assert all(torch.equal(a, b) and a.requires_grad for a, b in zip(session.d.parameters(), before, strict=True))
+
+
+def test_feature_matching_pulls_on_g_alone():
+    changes = {"diffaugment": [], "instance_noise": 0.0, "d_dropout": 0.0}
+    gradients = []
+    for weight in (0.0, 100.0):
+        session = Training(config(feature_matching=weight, **changes), load_data(config()))
+        fake = session.g(session.prior.sample(16, 16, session.streams["prior"]))
+        session.generator_step(fake, torch.ones(16, 3, 32, 32))
+        gradients.append(next(session.g.parameters()).grad.clone())
+    assert not torch.equal(*gradients)
+
+
+def test_real_augmentation_leaves_generated_images_alone():
+    session = Training(config(real_augment=["crop"], diffaugment=[], instance_noise=0.0), load_data(config()))
+    seen = []
+    session.discriminator_step = lambda real, fake, labels: seen.append((real, fake)) or (torch.zeros(()),) * 5
+    session.train_step()
+    (real, fake), chosen = seen[0], session.order[:16]
+    assert not torch.equal(real, training.to_float(session.images[chosen]))
+    assert real.min() == -1 and fake.shape == real.shape and fake.abs().max() < 1
 
 
 def test_several_d_steps_see_several_batches_in_a_g_step(tmp_path):
