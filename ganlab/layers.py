@@ -116,6 +116,28 @@ class UpsampleConv2d(nn.Conv2d):
         return rows[..., :-1] + rows[..., 1:]
 
 
+class DownsampleConv2d(nn.Conv2d):
+    """This 3x3 convolution with padding 1, then the mean of each 2x2: (N, C, 2H, 2W) -> (N, D, H, W).
+
+    What ``UpsampleConv2d`` does, the other way round: together they are one 4x4 convolution of stride 2 whose kernel
+    holds sums of the 3x3 kernel's taps, with 2.25 times fewer multiplications; done on the CPU in float32.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__(in_channels, out_channels, 3, padding=1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if x.device.type == "cpu" and not torch.is_autocast_enabled("cpu"):
+            return F.conv2d(x, self.folded(), self.bias, stride=2, padding=1)
+        return F.avg_pool2d(super().forward(x), 2)
+
+    def folded(self) -> torch.Tensor:
+        """The (D, C, 4, 4) kernel: tap i of each side is the mean of the taps i - 1 and i of the 3x3 kernel."""
+        kernel = F.pad(self.weight, (1, 1, 1, 1))
+        rows = kernel[:, :, :-1] + kernel[:, :, 1:]
+        return (rows[..., :-1] + rows[..., 1:]) / 4
+
+
 class SpectralNorm(nn.Module):
     """A parametrisation that divides a weight by its largest singular value (Miyato 2018, algorithm 1).
 

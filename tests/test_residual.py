@@ -8,8 +8,8 @@ from torch.nn.utils.parametrize import register_parametrization
 
 from ganlab import residual
 from ganlab.config import Config
-from ganlab.layers import ConditionalNorm, Dropout, Projection, SpectralNorm, UpsampleConv2d
-from ganlab.residual import Basis, Block, ClassConcat, DownsampleConv2d
+from ganlab.layers import ConditionalNorm, DownsampleConv2d, Dropout, Projection, SpectralNorm, UpsampleConv2d
+from ganlab.residual import Basis, Block, ClassConcat
 
 FAMILIES = ["residual", "r3"]
 
