@@ -79,14 +79,16 @@ def evaluate(options: dict[str, Any]) -> None:
 
 
 def study(options: dict[str, Any]) -> None:
-    """run or resume a study on a Dask cluster, then its notebook; 'status' says how far it is"""
+    """run or resume a study on a Dask cluster, then its notebook; 'report': the notebook of the runs there are;
+    'status': how far it is"""
     from ganlab import study as studies
 
     plan = studies.read(options["study"], options["out"])
     if options["action"] == "status":
         print(studies.describe(studies.status(plan), options["workers"]))
         return
-    studies.follow(plan, options["scheduler"], options["workers"], options["retry_failed"])
+    if options["action"] == "run":
+        studies.follow(plan, options["scheduler"], options["workers"], options["retry_failed"])
     from ganlab.notebooks import execute
 
     print(execute("noise_study", plan.root / "noise_study.ipynb", {"study": options["study"], "out": str(plan.root)}))
@@ -173,7 +175,7 @@ def _parser() -> argparse.ArgumentParser:
         "--notebook", action="store_true", help="run notebooks/evaluation.ipynb and keep it in the run"
     )
     studying = commands.choices["study"]
-    studying.add_argument("action", nargs="?", default="run", choices=("run", "status"), help="(default run)")
+    studying.add_argument("action", nargs="?", default="run", choices=("run", "report", "status"), help="(default run)")
     studying.add_argument("--study", default="noise-study", metavar="NAME", help="noise-study | quick | a .yaml file")
     studying.add_argument("--out", default="", metavar="DIR", help="(default results/NAME)")
     studying.add_argument("--scheduler", default="", metavar="ADDRESS", help="of a Dask cluster, as tcp://host:8786")

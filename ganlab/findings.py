@@ -93,7 +93,8 @@ def finished(runs: pd.DataFrame, study: Study) -> pd.DataFrame:
     """The finished runs of every cell that can be compared with Gaussian, borrowed references included."""
     every = with_references(runs, study)
     done = every[every["status"] == "done"]
-    return done[done["cell"].isin(done.loc[done["prior"] == "gaussian", "cell"])]
+    compared = done.loc[~done["prior"].isin(["gaussian", NULL]), "cell"]  # a cell of references alone has nothing yet
+    return done[done["cell"].isin(done.loc[done["prior"] == "gaussian", "cell"]) & done["cell"].isin(compared)]
 
 
 def summary(runs: pd.DataFrame, study: Study, names: list[str] | None = None) -> pd.DataFrame:

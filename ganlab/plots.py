@@ -42,7 +42,7 @@ def _sheet(sheet: np.ndarray, across: tuple[str, ...] = (), down: tuple[str, ...
     Every pixel becomes exactly 2x2 on the screen: what is resampled by a fraction doubles the size of a PNG.
     """
     height, width = (2 * side for side in sheet.shape[:2])
-    top, left = 22 * bool(across), 80 * bool(down)
+    top, left = 22 * bool(across), 90 * bool(down)
     figure = plt.figure(figsize=((left + width) / DPI, (top + height) / DPI), dpi=DPI)
     plt.close(figure)
     axis = figure.add_axes((left / (left + width), 0, width / (left + width), height / (top + height)))

@@ -1,6 +1,6 @@
 """The explorer in a real browser. Run as a program it measures how long a slider takes and makes the README's pictures:
 
-    python tests/browser.py            # prints percentiles, writes results/explorer/*.png
+python tests/browser.py            # prints percentiles, writes results/explorer/*.png
 """
 
 import contextlib

@@ -11,9 +11,9 @@ import torch
 from conftest import ROOT, TINY
 from PIL import Image
 
-from ganlab import runs
+from ganlab import plots, runs
 from ganlab.config import Config
-from ganlab.runs import Run, RunError
+from ganlab.runs import Run, RunError, read_png
 from ganlab.train import train
 
 SETTINGS = Config.from_preset("conv-noise", **TINY)
@@ -187,3 +187,22 @@ def test_grids_tile_row_by_row_and_read_back(tmp_path):
     Run(tmp_path).write_grid(12, images)
     assert list(Run(tmp_path).grids()) == [12]
     assert np.asarray(Image.open(tmp_path / "samples" / "epoch_0012.png")).shape == (4, 8 * 5 - 1, 3)
+
+
+def test_a_chart_is_kept_small_and_a_picture_as_it_is(run):
+    chart, axes = plots.new_figure(1, 1, 4, 3)
+    axes[0, 0].plot([0, 1, 0], color="tab:blue")
+    shown = run.write_figure("chart", chart)
+    kept = run.path / "figures" / "chart.png"
+    assert shown.data == kept.read_bytes()
+    with Image.open(kept) as small:
+        assert small.mode == "P"
+        exact, _ = plots.new_figure(1, 1, 4, 3)
+        exact.axes[0].plot([0, 1, 0], color="tab:blue")
+        exact.savefig(run.path / "exact.png")
+        difference = np.abs(read_png(run.path / "exact.png").astype(int) - np.asarray(small.convert("RGB")))
+    assert difference.mean() < 0.2 and kept.stat().st_size < (run.path / "exact.png").stat().st_size
+    noise = torch.randint(0, 256, (16, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    run.write_figure("noise", plots.images(noise))
+    sheet = read_png(run.path / "figures" / "noise.png")
+    assert len(np.unique(sheet.reshape(-1, 3), axis=0)) > 10_000
