@@ -36,6 +36,14 @@ def images(pictures: torch.Tensor, columns: int = 8) -> Figure:
     return _sheet(tile(pictures, columns))
 
 
+def _words(said: str) -> Figure:
+    """A figure that says why there is nothing to see."""
+    figure, axes = new_figure(1, 1, 6, 0.6)
+    axes[0, 0].text(0, 0.5, said)
+    axes[0, 0].axis("off")
+    return figure
+
+
 def _sheet(sheet: np.ndarray, across: tuple[str, ...] = (), down: tuple[str, ...] = ()) -> Figure:
     """A sheet uint8 (H, W, 3) twice its size, with headings above its equal parts and names to the left of its rows.
 
@@ -66,6 +74,8 @@ def show(axis: plt.Axes, sheet: np.ndarray, title: str = "") -> None:
 def snapshots(run: Run, most: int = 6) -> Figure:
     """A row an epoch, a column a latent: the first row of the grids that the run drew, at most ``most`` of them."""
     grids = run.grids()
+    if not grids:
+        return _words("the grids that were drawn while it trained are not kept here")
     epochs = sorted(grids)
     chosen = [epochs[i] for i in np.unique(np.linspace(0, len(epochs) - 1, min(most, len(epochs))).round().astype(int))]
     side = run.config.resolution
@@ -142,10 +152,7 @@ def truncation(generator: nn.Module, config: Config, shares: tuple[float, ...] =
     truncation a sentence."""
     prior = priors.get(config.prior, config.arm)
     if not prior.truncatable:
-        figure, axes = new_figure(1, 1, 6, 0.6)
-        axes[0, 0].text(0, 0.5, f"truncation is not defined for {prior.name}")
-        axes[0, 0].axis("off")
-        return figure
+        return _words(f"truncation is not defined for {prior.name}")
     stream = torch.Generator().manual_seed(EVALUATION_SEED + 1)
     uniforms, labels = priors.uniforms(10, config.latent_dim, stream), labels_in_turn(config, 10)
     rows = [generate(generator, prior.icdf(prior.truncate(uniforms, share)), labels) for share in shares]
