@@ -83,6 +83,7 @@ def page(address: str, kind: str) -> Iterator[tuple["Page", list[str]]]:  # noqa
         tab.goto(address.format(PAGES[kind]), wait_until="commit")
         if kind == "lab":
             tab.get_by_text("Python 3 (ipykernel) | Idle").wait_for()
+            tab.get_by_role("button", name="No", exact=True).click()  # news from Jupyter
             tab.get_by_role("menuitem", name="Run", exact=True).click()
             tab.get_by_role("menuitem", name="Run All Cells", exact=True).click()
         tab.get_by_role("slider", name="direction 5").wait_for()
