@@ -1,6 +1,7 @@
 """Running notebooks: where they start from, and how papermill executes one in batch. Knows nothing of GANs."""
 
 import os
+import re
 import sys
 import warnings
 from pathlib import Path
@@ -106,11 +107,17 @@ def execute(name: str, target: Path, parameters: dict[str, Any], quiet: bool = F
 
 def strip(notebook: Any) -> None:
     """Takes out what must not be committed: widgets and their state (GitHub cannot show the ones and refuses to render
-    the other) and this machine's paths."""
+    the other) and this machine's paths. A picture without words for who cannot see it gets its section's heading."""
     notebook.metadata.pop("widgets", None)
     notebook.metadata.pop("papermill", None)
+    heading = ""
     for cell in notebook.cells:
         cell.metadata.pop("papermill", None)
         cell.metadata.pop("execution", None)
-        if "outputs" in cell:
+        if cell.cell_type == "markdown":
+            heading = (re.findall(r"^#+ (.+)$", cell.source, re.MULTILINE) or [heading])[-1]
+        elif cell.cell_type == "code":
             cell.outputs = [output for output in cell.outputs if WIDGET not in output.get("data", {})]
+            for output in cell.outputs:
+                if "image/png" in output.get("data", {}):
+                    output.metadata.setdefault("image/png", {}).setdefault("alt", heading or "a figure")

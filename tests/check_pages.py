@@ -36,6 +36,8 @@ def problems(path: Path, executed: bool) -> list[str]:
         png = base64.b64decode(output.get("data", {}).get("image/png", ""))
         if png and (words := picture_problem(png)):
             found.append(f"holds a picture that {words}")
+        if png and not output.metadata.get("image/png", {}).get("alt"):
+            found.append("holds a picture without words for who cannot see it")
     return found
 
 
