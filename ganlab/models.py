@@ -43,16 +43,21 @@ def _stages(config: Config) -> int:
     return int(math.log2(config.resolution // 4))
 
 
+def _dense_stem(width: int, config: Config) -> list[nn.Module]:
+    """From z (N, d) to (N, width, 4, 4)."""
+    return [
+        nn.Linear(config.latent_dim, width * 16, bias=False),
+        _batch_norm(nn.BatchNorm1d(width * 16), config),
+        nn.LeakyReLU(0.2),
+        nn.Unflatten(1, (width, 4, 4)),
+    ]
+
+
 def upsample_generator(config: Config) -> nn.Module:
     """Dense stem to 4x4, then nearest-neighbour upsampling + 3x3 convolution, batch norm, LeakyReLU, dropout; Tanh."""
     stages = _stages(config)
     channels = [config.g_channels * 2**i for i in reversed(range(stages + 1))]
-    layers: list[nn.Module] = [
-        nn.Linear(config.latent_dim, channels[0] * 16, bias=False),
-        _batch_norm(nn.BatchNorm1d(channels[0] * 16), config),
-        nn.LeakyReLU(0.2),
-        nn.Unflatten(1, (channels[0], 4, 4)),
-    ]
+    layers = _dense_stem(channels[0], config)
     for wide, narrow in pairwise(channels):
         layers += [
             UpsampleConv2d(wide, narrow),
@@ -88,12 +93,7 @@ def dense_transposed_generator(config: Config) -> nn.Module:
     """Dense stem to 4x4, then 4x4 transposed convolutions of stride 2, batch norm, LeakyReLU; Tanh."""
     stages = _stages(config)
     channels = [config.g_channels * 2**i for i in reversed(range(stages))]
-    layers: list[nn.Module] = [
-        nn.Linear(config.latent_dim, channels[0] * 16, bias=False),
-        _batch_norm(nn.BatchNorm1d(channels[0] * 16), config),
-        nn.LeakyReLU(0.2),
-        nn.Unflatten(1, (channels[0], 4, 4)),
-    ]
+    layers = _dense_stem(channels[0], config)
     for wide, narrow in pairwise(channels):
         layers += [
             nn.ConvTranspose2d(wide, narrow, 4, 2, 1, bias=False),
