@@ -68,10 +68,15 @@ $(VENV)/bin/python:
 	  { echo "ganlab needs Python 3.11 or newer; name one with: make PYTHON=python3.12" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/installed: pyproject.toml | $(VENV)/bin/python
+# nbconvert's default template leaves out the words that stand for a picture: the environment's settings name another
+NBCONVERT := notebooks/jupyter_nbconvert_config.json
+
+$(VENV)/installed: pyproject.toml $(NBCONVERT) | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet -e .
+	@cp $(NBCONVERT) $(VENV)/etc/jupyter
 	@touch $@
 
-$(VENV)/installed-dev: pyproject.toml | $(VENV)/bin/python
+$(VENV)/installed-dev: pyproject.toml $(NBCONVERT) | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet -e '.[dev]'
+	@cp $(NBCONVERT) $(VENV)/etc/jupyter
 	@touch $@ $(VENV)/installed
