@@ -28,6 +28,8 @@ from ganlab.layers import (
     UpsampleConv2d,
 )
 
+REACH = 6.0  # how far pages and sliders follow a direction, in standard deviations of one latent coordinate
+
 
 def _batch_norm(norm: nn.BatchNorm1d | nn.BatchNorm2d, config: Config) -> nn.Module:
     """G's norm: of the config's classes where it is conditional."""

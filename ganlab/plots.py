@@ -14,8 +14,8 @@ from torch import nn
 
 from ganlab import priors
 from ganlab.config import Config
+from ganlab.models import REACH, generate
 from ganlab.models import directions as leading_directions
-from ganlab.models import generate
 from ganlab.runs import Run, read_png, tile
 from ganlab.sample import EVALUATION_SEED, labels_in_turn
 
@@ -132,7 +132,7 @@ def interpolation(generator: nn.Module, config: Config, strips: int = 4, steps: 
     return images(generate(generator, latents, labels), columns=steps)
 
 
-def directions(generator: nn.Module, config: Config, k: int = 5, steps: int = 9, reach: float = 6.0) -> Figure:
+def directions(generator: nn.Module, config: Config, k: int = 5, steps: int = 9, reach: float = REACH) -> Figure:
     """A row for each of G's k leading directions (``models.directions``): one latent moved along it, up to ``reach``
     standard deviations of a coordinate to either side."""
     prior = priors.get(config.prior, config.arm, config.latent_dim)

@@ -25,13 +25,12 @@ from torch import nn
 from ganlab import GanlabError, models, priors
 from ganlab.config import Config
 from ganlab.evaluate import neighbours, references
-from ganlab.models import generate
+from ganlab.models import REACH, generate
 from ganlab.runs import Run, write_atomic, write_png
 from ganlab.sample import write_npz
 
 SIDE = 224  # of a picture on the screen, in pixels
 SMALL = 112  # the same where several stand side by side
-REACH = 6.0  # how far a direction's slider goes, in standard deviations of one latent coordinate
 SAVED = Path("results/saved")  # what the save button writes
 
 
