@@ -25,7 +25,7 @@ from ganlab.data import ImageSet, load
 from ganlab.evaluate import FEWEST, Scorer, evaluate_run
 from ganlab.losses import LOSSES, bce, feature_matching, gradient_penalty, squared_gradient
 from ganlab.models import Ema, build, features_and_logit, generate, to_float
-from ganlab.runs import Run, native_precision, provenance
+from ganlab.runs import Run, RunError, native_precision, provenance
 from ganlab.sample import evaluation_grid
 
 STREAMS = ("data", "augment", "prior", "dropout")  # and "init", which is drawn from once
@@ -76,7 +76,13 @@ def train(config: Config, run: Run, data: ImageSet | None = None) -> Iterator[Ev
         score = Scorer(config, data) if config.eval_every else None
         run.claim(config, data)
         if checkpoint:
-            session.load_state_dict(checkpoint)
+            try:
+                session.load_state_dict(checkpoint)
+            except (KeyError, RuntimeError, TypeError, ValueError) as error:
+                raise RunError(
+                    f"the checkpoint in {run.path} was written by another version of ganlab ({error}): delete "
+                    "checkpoint*.pt there to start the run again, or choose another folder"
+                ) from None
             run.write_history(session.history)
             yield session.event("resumed")
         with stop_signals() as stop:

@@ -64,6 +64,13 @@ def test_a_corrupted_checkpoint_falls_back_to_the_one_before_it_and_says_so(run,
     assert events[-1].kind == "finished"
 
 
+@pytest.mark.parametrize("change", [{"sums": torch.zeros(2)}, {"order": None}], ids=["other statistics", "missing"])
+def test_a_checkpoint_of_another_version_says_so(run, change):
+    run.write_checkpoint({key: value for key, value in (run.read_checkpoint() | change).items() if value is not None})
+    with pytest.raises(RunError, match="was written by another version of ganlab .*start the run again, or choose"):
+        to_the_end(SETTINGS.replace(epochs=3), run)
+
+
 def test_a_deleted_generator_comes_back_from_the_checkpoint(run):
     before = (run.path / "generator.safetensors").read_bytes()
     (run.path / "generator.safetensors").unlink()
