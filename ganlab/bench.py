@@ -30,7 +30,7 @@ from ganlab.config import Config, unknown
 from ganlab.data import ImageSet
 from ganlab.evaluate import SAMPLES, evaluate, references
 from ganlab.models import generate, to_uint8
-from ganlab.runs import native_precision, provenance, tile, write_atomic, write_png
+from ganlab.runs import Run, native_precision, provenance, tile, write_atomic, write_png
 from ganlab.sample import evaluation_latents, labels_in_turn
 from ganlab.train import Training, load_data
 
@@ -44,12 +44,14 @@ class BenchError(GanlabError):
 
 @dataclass(frozen=True)
 class Contender:
-    """step: trains once. images: how many that takes. precision: what it multiplies in. draw: n -> samples uint8."""
+    """step: trains once. images: how many that takes. precision: what it multiplies in. draw: n -> samples uint8.
+    keep: writes its averaged generator into a run's folder."""
 
     step: Callable[[], None]
     images: int
     precision: str = "fp32"
     draw: Callable[[int], torch.Tensor] | None = None
+    keep: Callable[[Run], None] | None = None
 
 
 # --- the contenders -------------------------------------------------------------------------------------------------
@@ -156,7 +158,10 @@ def in_ganlab(config: Config) -> Contender:
     def draw(n: int) -> torch.Tensor:
         return generate(session.ema.network, evaluation_latents(config, n), labels_in_turn(session.config, n))
 
-    return Contender(step, config.batch_size * config.d_steps, session.precision, draw)
+    def keep(run: Run) -> None:
+        run.write_generator(session.ema.network, session.config)
+
+    return Contender(step, config.batch_size * config.d_steps, session.precision, draw, keep)
 
 
 def networks_alone(config: Config) -> Contender:
@@ -464,7 +469,8 @@ def _markdown(frame: pd.DataFrame, digits: int = 3) -> str:
 
 def race(out: Path, contender: str, minutes: float, seed: int) -> Iterator[dict[str, Any]]:
     """Trains a contender to ``minutes`` and scores it at the marks on the way: a row a mark, kept with a grid in
-    ``out``/race. Returns at once if that was done before; a race that was broken off starts again.
+    ``out``/race, and a generator of ganlab's in a folder of its own there. Returns at once if that was done before; a
+    race that was broken off starts again.
 
     A minute is the images that the contender trains in one on the whole, otherwise idle machine, as ``measure`` found
     (bench.json). So a race means the same on a busy machine, and several may run side by side on a thread each. Raises
@@ -496,6 +502,8 @@ def race(out: Path, contender: str, minutes: float, seed: int) -> Iterator[dict[
         write_atomic(
             out / "race" / f"{name}-{mark:g}min.png", lambda file, drawn=drawn: write_png(file, tile(drawn[:64]))
         )
+        if racer.keep:
+            racer.keep(Run(out / "race" / name))
         yield rows[-1]
 
 

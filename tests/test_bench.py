@@ -10,6 +10,7 @@ from conftest import needs_cifar10
 from ganlab import bench
 from ganlab.config import Config
 from ganlab.models import build
+from ganlab.runs import Run
 
 
 def test_plain_and_the_same_networks_in_ganlab_have_the_same_layers():
@@ -68,6 +69,9 @@ def test_a_race_is_scored_at_its_minutes_and_not_run_twice(contender, tmp_path, 
     assert all(row["fd_cifar_resnet"] > row["fd_floor"] for row in rows)
     assert len(list((tmp_path / "race").glob("*-s3-*min.png"))) == 2
     assert list(bench.race(tmp_path, contender, 1.5, seed=3)) == []
+
+    kept = [Run(path.parent).read_generator()[1] for path in tmp_path.rglob("generator.safetensors")]
+    assert [config.conditional for config in kept] == ([] if contender == "plain" else [True])
 
     report = bench.draw_race(tmp_path).read_text()
     assert f"{rows[-1]['fd_cifar_resnet']:.4g}" in report
