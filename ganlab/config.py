@@ -107,6 +107,7 @@ class Config:
     diffaugment: list[str] = _option([], "differentiable augmentations of all of D's inputs")
     real_augment: list[str] = _option([], "augmentations of the real images alone, which G then learns to draw")
 
+    epoch_images: int = _option(0, "images an epoch takes, drawn anew each time; 0 means all that are selected", low=0)
     batch_size: int = _option(64, "images in a batch", low=2)
     g_lr: float = _option(2e-4, "Adam's learning rate for G", above=0)
     d_lr: float = _option(2e-4, "Adam's learning rate for D", above=0)
@@ -156,6 +157,11 @@ class Config:
             raise ConfigError(
                 f"real_label {self.real_label:g} and fake_label {self.fake_label:g} with loss {self.loss}: only bce "
                 "has labels to smooth"
+            )
+        if 0 < self.epoch_images < self.batch_size * self.d_steps:
+            raise ConfigError(
+                f"epoch_images {self.epoch_images} with batch_size {self.batch_size} and d_steps {self.d_steps}: an "
+                f"epoch takes at least the {self.batch_size * self.d_steps} images of one step"
             )
         one_by_one = "the gradient penalty asks D of one image at a time"
         if self.d_norm == "batch" and (self.loss == "wasserstein" or self.gradient_penalty):

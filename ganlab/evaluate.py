@@ -116,7 +116,8 @@ class Scorer:
         return reference_features(self.extractor, self.data)
 
     def __call__(self, generator: nn.Module) -> dict[str, float]:
-        """``fd_``, ``kid_`` and, with a classifier, ``is_<extractor>`` of the generator in evaluation mode."""
+        """``fd_``, ``kid_``, ``precision_``, ``recall_`` and, with a classifier, ``is_<extractor>`` of the generator in
+        evaluation mode; precision and recall against as many training images as there are generated ones."""
         return self.scores(generate(generator, self.latents, self.labels), next(generator.parameters()).device)
 
     def scores(self, images: torch.Tensor, device: torch.device | str = "cpu") -> dict[str, float]:
@@ -126,6 +127,10 @@ class Scorer:
             _named("fd", self.extractor): metrics.frechet_distance(found, self.reference),
             _named("kid", self.extractor): metrics.kernel_distance(found, self.reference, 20, size).value,
         }
+        if len(self.reference) >= FEWEST:
+            near = metrics.precision_recall_density_coverage(self.reference[: len(found)], found)
+            scores[_named("precision", self.extractor)] = near.precision
+            scores[_named("recall", self.extractor)] = near.recall
         if self.extractor.head is not None:
             scores[_named("is", self.extractor)] = metrics.inception_score(self.extractor.probabilities(found)).value
         return {name: round(value, 6) for name, value in scores.items()}

@@ -295,11 +295,11 @@ class Training:
     @property
     def epoch_is_over(self) -> bool:
         """No whole step is left in the order of this epoch (what remains of it is dropped)."""
-        return self.batch + self.config.d_steps > len(self.images) // self.config.batch_size
+        return self.batch + self.config.d_steps > len(self.order) // self.config.batch_size
 
     def event(self, kind: str, **content: Any) -> Event:
-        steps = self.config.epochs * (len(self.images) // self.config.batch_size // self.config.d_steps)
-        return Event(kind, self.epoch, self.step, steps, **content)
+        steps_an_epoch = len(self.order) // self.config.batch_size // self.config.d_steps
+        return Event(kind, self.epoch, self.step, self.config.epochs * steps_an_epoch, **content)
 
     def _next_batch(self) -> torch.Tensor:
         start = self.batch * self.config.batch_size
@@ -307,7 +307,9 @@ class Training:
         return self.order[start : start + self.config.batch_size]
 
     def _shuffled(self) -> torch.Tensor:
-        return torch.randperm(len(self.images), generator=self.streams["data"], device=self.device)
+        """Places of an epoch's images, in the order they are taken."""
+        order = torch.randperm(len(self.images), generator=self.streams["data"], device=self.device)
+        return order[: self.config.epoch_images or None]
 
     def end_epoch(self) -> dict[str, float]:
         """Closes the epoch: its line of the history, fresh sums, a new order of the images."""

@@ -143,6 +143,9 @@ def test_training_scores_into_history_and_reports_final_and_best(scored_run):
     assert metrics["scored"]["floor"]["fd_cifar_resnet"] < best
     assert {"extractor", "generated", "reference", "split"} <= set(metrics["scored"])
     assert metrics["scoring_seconds"] > 0
+    for name in ("precision_cifar_resnet", "recall_cifar_resnet"):
+        assert 0 <= history[name].iloc[-1] <= metrics["scored"]["floor"][name] <= 1
+    assert metrics["scored"]["floor"]["recall_cifar_resnet"] > 0.5
 
 
 @needs_classifier

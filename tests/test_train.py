@@ -160,6 +160,21 @@ def test_more_epochs_continue_as_if_asked_for_from_the_start(tmp_path):
         assert all(torch.equal(one[key], other[key]) for key in one)
 
 
+def test_an_epoch_of_some_images_takes_others_each_time_and_resumes_bit_exact(tmp_path):
+    settings = config(epoch_images=48, epochs=3, checkpoint_seconds=0.0)
+    events = run_to_the_end(settings, tmp_path / "whole")
+    assert {event.steps for event in events} == {9} and events[-1].row["images_seen"] == 3 * 48
+    order = Run(tmp_path / "whole").read_checkpoint()["order"]
+    fresh = Training(settings, load_data(settings)).order
+    assert len(order) == len(fresh) == 48 and set(order.tolist()) != set(fresh.tolist())
+
+    for event in train(settings, Run(tmp_path / "halves")):
+        if event.kind == "checkpoint" and event.step == 4:
+            break
+    run_to_the_end(settings, tmp_path / "halves")
+    assert_same_bits(tmp_path / "whole", tmp_path / "halves")
+
+
 def test_events_tell_the_whole_story(tmp_path):
     events = run_to_the_end(config(epochs=3, snapshot_epochs=[2], checkpoint_seconds=0.0), tmp_path)
     assert [event.epoch for event in events if event.kind == "epoch"] == [1, 2, 3]
