@@ -26,7 +26,7 @@ export GANLAB_DATA := $(abspath $(GANLAB_DATA))
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo experiment evaluate noise-study report bench lab explore test lint
+.PHONY: help demo experiment evaluate noise-study presets report bench lab explore test lint
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ evaluate: $(VENV)/installed  ## score a finished run beside its real-vs-real flo
 
 noise-study: $(VENV)/installed  ## every prior, many seeds; resumes: STUDY=quick SCHEDULER=tcp://host:8786 FRESH=1
 	$(BIN)/ganlab study --study $(STUDY) --out $(STUDY_OUT) $(if $(SCHEDULER),--scheduler $(SCHEDULER))
+
+presets: $(VENV)/installed  ## every preset side by side, at equal minutes and equal images; resumes; results/presets
+	$(BIN)/ganlab study --study presets --out results/presets $(if $(SCHEDULER),--scheduler $(SCHEDULER))
 
 report: $(VENV)/installed  ## index of all results: results/README.md, and the explorer rendered with stills
 	$(BIN)/ganlab report

@@ -71,15 +71,19 @@ def show(axis: plt.Axes, sheet: np.ndarray, title: str = "") -> None:
     axis.axis("off")
 
 
-def snapshots(run: Run, most: int = 6) -> Figure:
-    """A row an epoch, a column a latent: the first row of the grids that the run drew, at most ``most`` of them."""
+def snapshots(run: Run, most: int = 6, columns: int = 8) -> Figure:
+    """A row an epoch, a column a latent: the first ``columns`` images of the grids that the run drew, at most ``most``
+    of them."""
     grids = run.grids()
     if not grids:
         return _words("the grids that were drawn while it trained are not kept here")
     epochs = sorted(grids)
     chosen = [epochs[i] for i in np.unique(np.linspace(0, len(epochs) - 1, min(most, len(epochs))).round().astype(int))]
     side = run.config.resolution
-    rows = [np.pad(read_png(grids[epoch])[:side], ((0, 1), (0, 0), (0, 0)), constant_values=255) for epoch in chosen]
+    rows = [
+        np.pad(read_png(grids[epoch])[:side, : columns * (side + 1) - 1], ((0, 1), (0, 0), (0, 0)), constant_values=255)
+        for epoch in chosen
+    ]
     return _sheet(np.concatenate(rows), down=tuple(f"epoch {epoch}" for epoch in chosen))
 
 
@@ -277,4 +281,83 @@ def race(rows: pd.DataFrame) -> Figure:
     axis.set(xlabel="minutes of training", ylabel=distance, yscale="log")
     axis.grid(alpha=0.25)
     axis.legend(fontsize=8, frameon=False)
+    return figure
+
+
+def presets_race(every: pd.DataFrame, marks: dict[str, float]) -> Figure:
+    """Frechet distance of every run over minutes and over images seen (``comparison.histories``), a colour a cell, a
+    line a run; dotted: where the tables compare."""
+    figure, axes = new_figure(1, 2, 10, 4)
+    scored = every.dropna(subset="fd")
+    for axis, (name, value) in zip(axes[0], marks.items(), strict=True):
+        for colour, (cell, runs) in zip(COLOURS, scored.groupby("cell", sort=False), strict=False):
+            for place, (_, run) in enumerate(runs.groupby("seed")):
+                label = "" if place else cell
+                axis.plot(run[name], run["fd"], "o-", markersize=2, linewidth=1, alpha=0.8, color=colour, label=label)
+        axis.axvline(value, color="0.4", linestyle=":")
+        axis.set(xlabel=name.replace("_", " "), ylabel="Frechet distance", yscale="log")
+        axis.grid(alpha=0.25, which="both")
+    axes[0, 1].legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure
+
+
+def presets_games(every: pd.DataFrame, columns: int = 3) -> Figure:
+    """A panel a cell: losses of D and G over images seen, the first seed's run; above, D's accuracy at the end."""
+    cells = list(every.groupby("cell", sort=False))
+    figure, axes = new_figure(-(-len(cells) // columns), columns, 10, 2.1 * -(-len(cells) // columns))
+    for axis in axes.flat[len(cells) :]:
+        axis.axis("off")
+    for axis, (cell, runs) in zip(axes.flat, cells, strict=False):
+        run = runs[runs["seed"] == runs["seed"].min()]
+        thousands = run["images_seen"] / 1000
+        for column, label, colour in (("d_loss", "D", REAL), ("g_loss", "G", GENERATOR)):
+            axis.plot(thousands, run[column], color=colour, label=label, linewidth=1.3)
+        if (run[["d_loss", "g_loss"]] < 0).any(axis=None):
+            axis.axhline(0, color="0.6", linewidth=0.8)
+        right = f"D right on real {run['d_acc_real'].iloc[-1]:.0%}, generated {run['d_acc_fake'].iloc[-1]:.0%}"
+        axis.set_title(f"{cell}\n{right}", fontsize=8)
+        axis.set_xlabel("thousand images", fontsize=8)
+        axis.tick_params(labelsize=7)
+        axis.grid(alpha=0.25)
+    axes[0, 0].legend(fontsize=7, frameon=False)
+    return figure
+
+
+def presets_accuracies(every: pd.DataFrame) -> Figure:
+    """D's accuracy on real and on generated images over images seen, the first seed's run, a colour a cell."""
+    figure, axes = new_figure(1, 2, 10, 3)
+    for axis, (column, words) in zip(axes[0], (("d_acc_real", "real"), ("d_acc_fake", "generated")), strict=True):
+        for colour, (cell, runs) in zip(COLOURS, every.groupby("cell", sort=False), strict=False):
+            run = runs[runs["seed"] == runs["seed"].min()]
+            axis.plot(run["images_seen"] / 1000, run[column], color=colour, label=cell, linewidth=1.3)
+        axis.set(xlabel="thousand images", ylabel="share called right", ylim=(0, 1.02))
+        axis.set_title(f"D on {words} images", fontsize=10)
+        axis.grid(alpha=0.25)
+    axes[0, 1].legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure
+
+
+def classification(rows: pd.DataFrame) -> Figure:
+    """Test accuracy over real images a class, with and without synthetic ones beside them, from rows of
+    ``cas.classify``; as a band what synthetic images alone reach. Bars and band: 95 % Student intervals."""
+    from ganlab import cas
+
+    table = cas.summary(rows)
+    figure, ((axis,),) = new_figure(1, 1, 6.5, 4)
+    for name, colour, shift in ((cas.REAL, REAL, 0.98), (cas.BOTH, GENERATOR, 1.02)):  # bars side by side
+        group = table[table["training_set"] == name]
+        reach = (group["accuracy"] - group["low"]).fillna(0)
+        axis.errorbar(group["real"] * shift, group["accuracy"], reach, fmt="o-", color=colour, markersize=4,
+                      capsize=3, linewidth=1.3, label=name)  # fmt: skip
+    for row in table[table["training_set"] == cas.SYNTHETIC].itertuples():
+        axis.axhline(row.accuracy, color=FAKE, linestyle="--", linewidth=1.3, label=f"{row.training_set} alone")
+        if row.low < row.high:
+            axis.axhspan(row.low, row.high, color=FAKE, alpha=0.2, linewidth=0)
+    ticks = sorted(set(table["real"]) - {0})
+    axis.set(xscale="log", xlabel="real images a class", ylabel="share of test images called right")
+    axis.set_xticks(ticks, [str(k) for k in ticks])
+    axis.minorticks_off()
+    axis.grid(alpha=0.25)
+    words = f"mean and 95 % interval, {rows['seed'].nunique()} seeds"
+    axis.legend(fontsize=8, frameon=False, title=words, title_fontsize=8)
     return figure

@@ -108,6 +108,24 @@ def studies(root: Path) -> Iterator[Result]:
         )
 
 
+def presets(root: Path) -> Iterator[Result]:
+    """The presets side by side, as far as their runs are."""
+    from ganlab import comparison, study
+
+    for path in sorted(root.glob("presets*/equal_minutes.csv")):
+        plan = study.read("presets", path.parent)
+        done = comparison.done(plan)
+        among = [planned.cell for planned in plan.runs if not planned.config.classes]
+        yield Result(
+            f"every preset, {len(done)} of {len(plan.runs)} runs",
+            path.parent / "presets.ipynb",
+            path.parent / "figures" / "race.png",
+            comparison.answer(plan, comparison.histories(plan), among),
+            "make presets",
+            max((Run(planned.path).metrics["provenance"] for planned in done), key=lambda about: about["date"]),
+        )
+
+
 def benches(root: Path) -> Iterator[Result]:
     """Throughput, and quality per minute."""
     path = root / "bench" / "bench.json"
@@ -157,6 +175,7 @@ def explorer(root: Path) -> Iterator[Result]:
 KINDS: dict[str, Callable[[Path], Iterator[Result]]] = {
     "The noise study": studies,
     "The main experiment": runs,
+    "The presets": presets,
     "The explorer": explorer,
     "Speed": benches,
 }

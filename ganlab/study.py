@@ -69,12 +69,14 @@ class Planned:
 
 @dataclass(frozen=True)
 class Study:
-    """runs: in the order they are run. references: for a cell without Gaussian runs, the cell whose it uses."""
+    """runs: in the order they are run. references: for a cell without Gaussian runs, the cell whose it uses. notebook:
+    the one that reports it."""
 
     name: str
     root: Path
     runs: list[Planned]
     references: dict[str, str]
+    notebook: str = "noise_study"
 
 
 # --- the plan -------------------------------------------------------------------------------------------------------
@@ -84,7 +86,8 @@ def read(name: str, root: str | Path = "") -> Study:
     """The study of that name in ganlab/studies, or of a YAML file; its runs lie under ``root`` (results/<name>).
 
     Cells keep their order; within a cell all priors of a seed come before the next seed, so that a study that is broken
-    off is balanced. Raises ``StudyError`` for a file that is no study, ``ConfigError`` for a config that cannot be.
+    off is balanced; with ``seeds_first`` all cells of a seed do. Raises ``StudyError`` for a file that is no study,
+    ``ConfigError`` for a config that cannot be.
     """
     path = Path(name) if name.endswith((".yaml", ".yml")) else STUDIES / f"{name}.yaml"
     if not path.exists():
@@ -105,10 +108,12 @@ def read(name: str, root: str | Path = "") -> Study:
         for seed in seeds:
             for prior in [*priors, *([NULL] if about.get("with_null") else [])]:
                 runs.append(_planned(root, cell, prior, seed, settings))
+    if plan.get("seeds_first"):
+        runs.sort(key=lambda run: run.seed)
     if len({run.path for run in runs}) < len(runs):
         raise StudyError(f"{path} names a cell, a prior or a seed twice: name each once")
     references = {about["name"]: about["reference"] for *_, about in cells if about.get("reference")}
-    return Study(path.stem, root, runs, references)
+    return Study(path.stem, root, runs, references, plan.get("notebook", "noise_study"))
 
 
 def _planned(root: Path, cell: str, prior: str, seed: int, settings: dict[str, Any]) -> Planned:

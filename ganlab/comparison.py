@@ -1,0 +1,135 @@
+"""Presets side by side: how good after the same minutes, how good after the same number of images.
+
+Frames in, frames and one sentence out; everything comes from the runs' ``history.csv`` and ``metrics.json``.
+"""
+
+import math
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy.stats import t as student
+
+from ganlab.augment import augment_real
+from ganlab.config import Config
+from ganlab.data import ImageSet
+from ganlab.models import build, to_float, to_uint8
+from ganlab.runs import Run
+from ganlab.study import Planned, Study
+
+SCORES = ("fd", "kid", "precision", "recall")  # of the averaged generator while it trains
+MARKS = {"minutes": "minutes of training", "images_seen": "images seen"}
+
+
+def done(study: Study) -> list[Planned]:
+    """The finished runs, in the study's order."""
+    return [planned for planned in study.runs if planned.status == "done"]
+
+
+def histories(study: Study) -> pd.DataFrame:
+    """Every epoch of every finished run, with ``cell``, ``seed``, ``minutes`` of training so far, and the scores
+    (``SCORES``, NaN at an epoch that was not scored)."""
+    frames = []
+    for planned in done(study):
+        history = Run(planned.path).history.assign(cell=planned.cell, seed=planned.seed)
+        names = {f"{score}_{planned.config.eval_extractor}": score for score in SCORES} | {"fid": "fd"}
+        frames.append(history.rename(columns=names).assign(minutes=history["seconds"].cumsum() / 60))
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=["cell", "seed", *MARKS, *SCORES])
+
+
+def mark(every: pd.DataFrame, axis: str) -> float:
+    """The largest value of ``minutes`` or ``images_seen`` that every run reached."""
+    return float(every.groupby(["cell", "seed"])[axis].max().min())
+
+
+def at(every: pd.DataFrame, axis: str, value: float) -> pd.DataFrame:
+    """Each run's scored epoch that lies nearest to ``value`` of ``minutes`` or ``images_seen``: a row a run."""
+    scored = every.dropna(subset="fd").reset_index(drop=True)
+    nearest = (scored[axis] - value).abs().groupby([scored["cell"], scored["seed"]], sort=False).idxmin()
+    return scored.loc[nearest, ["cell", "seed", *MARKS, *SCORES]].reset_index(drop=True)
+
+
+def table(rows: pd.DataFrame) -> pd.DataFrame:
+    """A row a cell: ``n`` seeds, mean minutes and images, and of each score the mean, ``_low`` and ``_high``, Student's
+    95 % interval over the seeds (NaN with one seed)."""
+    found = []
+    for cell, runs in rows.groupby("cell", sort=False):
+        n = len(runs)
+        row = {
+            "cell": cell,
+            "n": n,
+            "minutes": runs["minutes"].mean(),
+            "images_seen": round(runs["images_seen"].mean()),
+        }
+        for score in SCORES:
+            mean = runs[score].mean()
+            reach = student.ppf(0.975, n - 1) * runs[score].std() / math.sqrt(n) if n > 1 else math.nan
+            row |= {score: mean, f"{score}_low": mean - reach, f"{score}_high": mean + reach}
+        found.append(row)
+    return pd.DataFrame(found)
+
+
+def floors(study: Study) -> pd.DataFrame:
+    """What real held-out images score in the place of generated ones at the same counts: a row a cell."""
+    rows = {}
+    for planned in done(study):
+        floor, name = Run(planned.path).metrics["scored"]["floor"], planned.config.eval_extractor
+        rows.setdefault(planned.cell, {score: floor[f"{score}_{name}"] for score in SCORES})
+    return pd.DataFrame.from_dict(rows, orient="index", columns=list(SCORES)).rename_axis("cell")
+
+
+def about(study: Study) -> pd.DataFrame:
+    """What each cell is: a row of networks, parameters, loss and batch, and the seconds that 10,000 images took."""
+    rows = []
+    for planned in {planned.cell: planned for planned in study.runs}.values():
+        config = planned.config
+        networks = build(config, torch.Generator())
+        g, d = (sum(parameter.numel() for parameter in network.parameters()) for network in networks)
+        runs = [Run(other.path).metrics for other in done(study) if other.cell == planned.cell]
+        taken = [10_000 / run["images_per_second"] for run in runs]
+        rows.append({
+            "cell": planned.cell, "classes": ", ".join(config.classes) or "all", "generator": config.generator,
+            "G parameters": g, "discriminator": f"{config.discriminator}, norm {config.d_norm}", "D parameters": d,
+            "loss": config.loss, "batch": config.batch_size, "D steps": config.d_steps,
+            "seconds per 10,000 images": np.mean(taken) if taken else math.nan, "seeds": len(runs),
+        })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def answer(study: Study, every: pd.DataFrame, among: list[str]) -> str:
+    """Which of ``among``, cells that are judged against the same images, lie where at equal minutes and images."""
+    compared = every[every["cell"].isin(among)]
+    if compared["cell"].nunique() < 2:
+        return "Fewer than two presets have a finished run."
+    said = []
+    for axis, words in {"minutes": "After {:.1f} minutes of training", "images_seen": "After {:,.0f} images"}.items():
+        value = mark(every, axis)
+        ranked = table(at(compared, axis, value)).sort_values("fd", ignore_index=True)
+        order = ", ".join(f"`{row.cell}` {row.fd:.0f}" for row in ranked.itertuples())
+        said.append(f"{words.format(value)} the Frechet distances are {order}.")
+    scored = Run(done(study)[0].path).metrics["scored"]
+    seeds = compared.groupby("cell")["seed"].nunique()
+    spread = f"{seeds.min()}" if seeds.min() == seeds.max() else f"{seeds.min()} to {seeds.max()}"
+    said.append(
+        f"The lower the better; real images score {floors(study).loc[compared['cell'].iloc[0], 'fd']:.0f}. Features of "
+        f"`{scored['extractor']}`, {scored['generated']:,} generated against {scored['reference']:,} training images, "
+        f"means of {spread} seed{'s' * (spread != '1')}."
+    )
+    return " ".join(said)
+
+
+# --- an augmentation that leaks -------------------------------------------------------------------------------------
+
+
+def black_corners(images: torch.Tensor, side: int = 2, dark: int = 16) -> float:
+    """The share of images uint8 (N, 3, R, R) of which at least one corner of ``side`` x ``side`` pixels is black (no
+    value above ``dark``): what turned and shifted images have and photographs hardly."""
+    ends = (slice(None, side), slice(-side, None))
+    corners = [images[:, :, rows, columns].amax((1, 2, 3)) <= dark for rows in ends for columns in ends]
+    return torch.stack(corners).any(0).double().mean().item()
+
+
+def as_trained(data: ImageSet, config: Config, n: int = 1000) -> torch.Tensor:
+    """The first n real images uint8 as a run's discriminator takes them for real, after ``real_augment``."""
+    stream = torch.Generator().manual_seed(config.seed)
+    return to_uint8(augment_real(to_float(data.images[:n]), config.real_augment, stream))

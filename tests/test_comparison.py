@@ -1,0 +1,122 @@
+"""Presets side by side: runs are compared where they were scored, at the mark that all of them reached."""
+
+import math
+
+import nbformat
+import pandas as pd
+import pytest
+import torch
+import yaml
+from check_pages import problems
+from conftest import TINY
+
+from ganlab import comparison, study
+from ganlab.config import Config
+from ganlab.data import ImageSet
+from ganlab.notebooks import execute
+from ganlab.runs import Run
+from ganlab.train import train
+
+SETTINGS = TINY | {"epoch_images": 48, "eval_every": 1, "snapshot_epochs": [1]}
+CELLS = [
+    {"name": "fast", "settings": {"preset": "fast"}, "priors": ["gaussian"], "seeds": [0, 1]},
+    {"name": "t2", "settings": {"preset": "t2"}, "priors": ["gaussian"], "seeds": [0]},
+    {
+        "name": "one class",
+        "settings": {"preset": "fast", "classes": ["warm-ring"]},
+        "priors": ["gaussian"],
+        "seeds": [0],
+    },
+]
+
+
+@pytest.fixture(scope="module")
+def plan(tmp_path_factory):
+    """A study of presets whose runs are finished but for the last."""
+    folder = tmp_path_factory.mktemp("presets")
+    file = folder / "small.yaml"
+    file.write_text(yaml.safe_dump(
+        {"settings": SETTINGS, "notebook": "presets", "seeds_first": True, "cells": CELLS}))  # fmt: skip
+    found = study.read(str(file), folder / "results")
+    for planned in found.runs[:-1]:
+        list(train(planned.config, Run(planned.path)))
+    return found
+
+
+def test_seeds_first_runs_every_cell_before_the_next_seed(plan):
+    assert [(p.cell, p.seed) for p in plan.runs] == [("fast", 0), ("t2", 0), ("one class", 0), ("fast", 1)]
+    assert plan.notebook == "presets" and study.read("quick").notebook == "noise_study"
+
+
+def test_the_shipped_study_runs_every_preset_on_real_images_three_times():
+    from ganlab.config import PRESETS
+
+    runs = study.read("presets").runs
+    assert {p.config.preset for p in runs} == set(PRESETS) and all(p.config.dataset == "cifar10" for p in runs)
+    assert all([p.seed for p in runs if p.cell == cell] == [0, 1, 2] for cell in {p.cell for p in runs})
+
+
+def test_histories_add_up_the_minutes_and_name_the_scores_alike(plan):
+    every = comparison.histories(plan)
+    run = Run(plan.runs[0].path).history
+    ours = every[(every["cell"] == "fast") & (every["seed"] == 0)]
+    assert ours["minutes"].iloc[-1] == pytest.approx(run["seconds"].sum() / 60)
+    assert ours["fd"].tolist() == run["fd_cifar_resnet"].tolist() and ours[list(comparison.SCORES)].notna().all(None)
+
+
+def frame(rows: list[tuple]) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=["cell", "seed", "minutes", "images_seen", "fd"]).assign(
+        kid=0.0, precision=0.5, recall=0.25
+    )
+
+
+def test_the_mark_is_what_the_slowest_run_reached_and_the_nearest_scored_epoch_is_taken():
+    rows = [("a", 0, 1.0, 100, 9.0), ("a", 0, 2.0, 200, math.nan), ("a", 0, 3.0, 300, 5.0), ("a", 1, 4.0, 300, 7.0),
+            ("b", 0, 1.1, 50, 20.0), ("b", 0, 2.2, 280, 10.0)]  # fmt: skip
+    every = frame(rows)
+    assert comparison.mark(every, "minutes") == 2.2 and comparison.mark(every, "images_seen") == 280
+    taken = comparison.at(every, "minutes", 2.2)
+    assert taken[["cell", "seed", "fd"]].values.tolist() == [["a", 0, 5.0], ["a", 1, 7.0], ["b", 0, 10.0]]
+
+
+def test_the_table_has_means_and_students_interval():
+    found = comparison.table(frame([("a", 0, 1.0, 100, 4.0), ("a", 1, 1.2, 100, 6.0), ("b", 0, 1.0, 90, 3.0)]))
+    a, b = found.to_dict("records")
+    assert (a["n"], a["fd"], a["minutes"]) == (2, 5.0, pytest.approx(1.1))
+    assert a["fd_high"] == pytest.approx(5 + 12.7062)  # t of 1 degree of freedom, times a standard error of 1
+    assert b["fd"] == 3.0 and math.isnan(b["fd_low"])
+
+
+def test_the_answer_ranks_cells_of_the_same_images_and_says_what_real_ones_score(plan):
+    said = comparison.answer(plan, comparison.histories(plan), ["fast", "t2"])
+    assert "`fast`" in said and "`t2`" in said and "one class" not in said
+    floor = comparison.floors(plan).loc["fast", "fd"]
+    assert f"real images score {floor:.0f}" in said and "1,000 generated against 160 training images" in said
+    assert comparison.answer(plan, comparison.histories(plan), ["fast"]).startswith("Fewer than two presets")
+
+
+def test_about_counts_parameters_and_times_what_is_done(plan):
+    table = comparison.about(plan).set_index("cell")
+    assert table.loc["one class", "classes"] == "warm-ring" and table.loc["fast", "seeds"] == 1
+    assert table.loc["t2", "D parameters"] > 0 and table["seconds per 10,000 images"].notna().all()
+
+
+def test_black_corners_are_found_and_come_with_turned_images():
+    images = torch.full((4, 3, 32, 32), 200, dtype=torch.uint8)
+    images[0, :, :2, :2] = 0
+    images[1, :, -2:, :2] = 16
+    images[2, :, :2, 0] = 0  # half a corner
+    assert comparison.black_corners(images) == 0.5
+    data = ImageSet(images[3:].repeat(50, 1, 1, 1), torch.zeros(50, dtype=torch.int64), ["a"], "made", "train")
+    seen = comparison.as_trained(data, Config.from_preset("t2"))
+    assert comparison.black_corners(seen) > 0.8 > comparison.black_corners(data.images)
+
+
+def test_the_notebook_shows_every_preset(plan, tmp_path):
+    path = execute("presets", plan.root / "presets.ipynb", {"study": str(plan.root.parent / "small.yaml"),
+                                                            "out": str(plan.root)}, quiet=True)  # fmt: skip
+    assert problems(path, executed=True) == []
+    said = nbformat.writes(nbformat.read(path, as_version=4))
+    assert all(f"**{cell['name']}**" in said for cell in CELLS) and "With at least one black corner" in said
+    tables = [pd.read_csv(plan.root / f"equal_{name}.csv") for name in ("minutes", "images")]
+    assert all(table["cell"].tolist() == ["fast", "t2", "one class"] for table in tables)
