@@ -107,7 +107,8 @@ def execute(name: str, target: Path, parameters: dict[str, Any], quiet: bool = F
 
 def strip(notebook: Any) -> None:
     """Takes out what must not be committed: widgets and their state (GitHub cannot show the ones and refuses to render
-    the other) and this machine's paths. A picture without words for who cannot see it gets its section's heading."""
+    the other) and this machine's paths. Lines printed one after the other become one text; a picture without words for
+    who cannot see it gets its section's heading."""
     notebook.metadata.pop("widgets", None)
     notebook.metadata.pop("papermill", None)
     heading = ""
@@ -117,7 +118,18 @@ def strip(notebook: Any) -> None:
         if cell.cell_type == "markdown":
             heading = (re.findall(r"^#+ (.+)$", cell.source, re.MULTILINE) or [heading])[-1]
         elif cell.cell_type == "code":
-            cell.outputs = [output for output in cell.outputs if WIDGET not in output.get("data", {})]
+            cell.outputs = _joined([output for output in cell.outputs if WIDGET not in output.get("data", {})])
             for output in cell.outputs:
                 if "image/png" in output.get("data", {}):
                     output.metadata.setdefault("image/png", {}).setdefault("alt", heading or "a figure")
+
+
+def _joined(outputs: list[Any]) -> list[Any]:
+    """The outputs, lines that were printed one after the other as one text."""
+    joined: list[Any] = []
+    for output in outputs:
+        if joined and output.output_type == joined[-1].output_type == "stream" and output.name == joined[-1].name:
+            joined[-1].text += output.text
+        else:
+            joined.append(output)
+    return joined

@@ -146,6 +146,15 @@ def test_committed_notebooks_become_pages_without_a_warning(tmp_path):
     assert all("<h1" in page.read_text() for page in tmp_path.glob("*.html"))
 
 
+def test_strip_joins_what_was_printed_line_by_line():
+    new = nbformat.v4
+    lines = [new.new_output("stream", name=name, text=text)
+             for name, text in (("stdout", "a\n"), ("stdout", "b\n"), ("stderr", "c\n"), ("stdout", "d\n"))]  # fmt: skip
+    notebook = new.new_notebook(cells=[new.new_code_cell("x", outputs=lines)])
+    notebooks.strip(notebook)
+    assert [output.text for output in notebook.cells[0].outputs] == ["a\nb\n", "c\n", "d\n"]
+
+
 def test_strip_takes_widgets_out_and_gives_pictures_words():
     new = nbformat.v4
     widget = new.new_output("display_data", {notebooks.WIDGET: {"model_id": "1"}, "text/plain": "VBox()"})
