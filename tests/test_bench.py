@@ -47,13 +47,24 @@ def test_the_bars_compare_what_was_measured():
         ]
     )
     waits = dict.fromkeys(("import ganlab", "ganlab --help", "data of a second start", "first step, imports done"), 0.2)
-    standing = bench.bars(table, [1.7, 1.95, 1.96], waits | {"10,000 samples": 6.0, "one sample": 0.02})
+    waits |= {"10,000 samples": 6.0, "one sample": 0.02}
+    standing = bench.bars(table, together=[1.7, 1.95, 1.96], around=[0.3, 0.05, 0.01], waits=waits)
     met = standing.set_index("figure")["met"]
     assert met["same networks / plain"] == (bench.native_precision(torch.device("cpu")) == "fp32")
     assert standing.set_index("figure")["measured"]["all but the networks, share of a step"] == pytest.approx(0.05)
     assert met["two processes of one thread / one"]
     assert not met["10,000 samples, seconds"]
     assert not met["one sample, seconds"]
+
+
+@needs_cifar10
+def test_resolutions_are_measured_each_in_its_own_process(tmp_path, monkeypatch):
+    chosen = {name: bench.SIZES[name] for name in ("fast at 32", "fast at 64")}
+    monkeypatch.setattr(bench, "SIZES", chosen)
+    small, large = bench.resolutions(tmp_path, rounds=1, seconds=0.01).to_dict("records")
+    assert small["batch"] == large["batch"] == 16 and small["peak_memory_mb"] > 100
+    assert 3.5 < large["mflop_per_image"] / small["mflop_per_image"] < 6.5  # four times the pixels, and a stage more
+    assert "| fast at 64" in (tmp_path / "resolutions.md").read_text()
 
 
 @needs_cifar10

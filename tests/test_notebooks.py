@@ -148,8 +148,8 @@ def test_committed_notebooks_become_pages_without_a_warning(tmp_path):
 
 def test_strip_joins_what_was_printed_line_by_line():
     new = nbformat.v4
-    lines = [new.new_output("stream", name=name, text=text)
-             for name, text in (("stdout", "a\n"), ("stdout", "b\n"), ("stderr", "c\n"), ("stdout", "d\n"))]  # fmt: skip
+    printed = (("stdout", "a\n"), ("stdout", "b\n"), ("stderr", "c\n"), ("stdout", "d\n"))
+    lines = [new.new_output("stream", name=name, text=text) for name, text in printed]
     notebook = new.new_notebook(cells=[new.new_code_cell("x", outputs=lines)])
     notebooks.strip(notebook)
     assert [output.text for output in notebook.cells[0].outputs] == ["a\nb\n", "c\n", "d\n"]
