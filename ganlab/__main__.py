@@ -78,6 +78,19 @@ def evaluate(options: dict[str, Any]) -> None:
     print(f"\n{run.path / 'evaluation.csv'}; floor: the same number with real images in place of the generated ones")
 
 
+def classify(options: dict[str, Any]) -> None:
+    """what a conditional run's images add to a classifier that has few real ones"""
+    from ganlab import cas
+    from ganlab.runs import Run
+
+    run = Run(options["run"])
+    for row in cas.classify(run, options["real"], options["seeds"]):
+        print(cas.describe(row), flush=True)
+    report, table = cas.write_report(run), cas.summary(cas.read_rows(run))
+    print(cas.shown(table).to_string(index=False), *cas.findings(table), sep="\n")
+    print(f"{report}; classification.csv, figures/classification.png")
+
+
 def study(options: dict[str, Any]) -> None:
     """run or resume a study on a Dask cluster, then its notebook; 'report': the notebook of the runs there are;
     'status': how far it is"""
@@ -91,7 +104,8 @@ def study(options: dict[str, Any]) -> None:
         studies.follow(plan, options["scheduler"], options["workers"], options["retry_failed"])
     from ganlab.notebooks import execute
 
-    print(execute("noise_study", plan.root / "noise_study.ipynb", {"study": options["study"], "out": str(plan.root)}))
+    target = plan.root / f"{plan.notebook}.ipynb"
+    print(execute(plan.notebook, target, {"study": options["study"], "out": str(plan.root)}))
 
 
 def report(options: dict[str, Any]) -> None:
@@ -110,10 +124,15 @@ def report(options: dict[str, Any]) -> None:
 
 
 def bench(options: dict[str, Any]) -> None:
-    """measure this machine: images per second beside plain PyTorch, or (--race) quality per minute"""
+    """measure this machine: images per second beside plain PyTorch, larger images (--resolutions), or quality per
+    minute (--race)"""
     from ganlab import bench
 
     out, contenders = Path(options["out"]), options["contenders"]
+    if options["resolutions"]:
+        print(bench.resolutions(out).to_string(index=False, float_format=lambda x: f"{x:.3g}"))
+        print(f"{out}: resolutions.md")
+        return
     if options["race"] is None:
         for table in bench.measure(out, options["rounds"]):
             print(table.to_string(index=False, float_format=lambda x: f"{x:.3g}", na_rep=""), end="\n\n")
@@ -133,6 +152,7 @@ COMMANDS = {
     "experiment": (experiment, True),
     "sample": (sample, False),
     "evaluate": (evaluate, False),
+    "classify": (classify, False),
     "study": (study, False),
     "bench": (bench, False),
     "report": (report, False),
@@ -174,6 +194,12 @@ def _parser() -> argparse.ArgumentParser:
     judging.add_argument(
         "--notebook", action="store_true", help="run notebooks/evaluation.ipynb and keep it in the run"
     )
+    teaching = commands.choices["classify"]
+    teaching.add_argument("--run", required=True, metavar="DIR", help="the folder of a conditional run")
+    teaching.add_argument("--real", type=int, nargs="+", default=[20, 100, 500], metavar="K",
+                          help="real images a class (default 20 100 500)")  # fmt: skip
+    teaching.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4], metavar="N",
+                          help="of real images, latents and classifiers (default 0 1 2 3 4)")  # fmt: skip
     studying = commands.choices["study"]
     studying.add_argument("action", nargs="?", default="run", choices=("run", "report", "status"), help="(default run)")
     studying.add_argument("--study", default="noise-study", metavar="NAME", help="noise-study | quick | a .yaml file")
@@ -186,6 +212,7 @@ def _parser() -> argparse.ArgumentParser:
     measuring = commands.choices["bench"]
     measuring.add_argument("--out", default="results/bench", metavar="DIR", help="(default results/bench)")
     measuring.add_argument("--rounds", type=int, default=6, help="times that all take turns, at least 5 (default 6)")
+    measuring.add_argument("--resolutions", action="store_true", default=False, help="speed and memory at 32, 64, 128")
     measuring.add_argument("--race", type=float, metavar="MINUTES", help="train for so long and score on the way")
     measuring.add_argument("--contenders", nargs="+", default=["plain", "fast"], metavar="NAME",
                            help="of a race: plain | fast | 'fast, ten classes' | 'fast, conditional'")  # fmt: skip

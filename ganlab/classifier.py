@@ -57,14 +57,14 @@ class Recipe:
 
 
 class Classifier(nn.Module):
-    """images (N, 3, 32, 32), 0..255 of any dtype -> logits (N, 10). Spatial sizes 32 -> 31 -> 15 -> 7 -> 3 -> 1.
+    """images (N, 3, 32, 32), 0..255 of any dtype -> logits (N, classes). Spatial sizes 32 -> 31 -> 15 -> 7 -> 3 -> 1.
 
     A whitening layer (2x2 patches, both signs of the 12 principal axes), then three blocks of conv, max pool, norm,
     GELU, conv, norm, GELU, then the maximum over space: that vector is the features. ``norm=False`` is the shipped
     form, with each batch norm folded into the convolution before it (its scale is positive, so it passes the max pool).
     """
 
-    def __init__(self, widths: tuple[int, ...] = Recipe.widths, norm: bool = True) -> None:
+    def __init__(self, widths: tuple[int, ...] = Recipe.widths, norm: bool = True, classes: int = 10) -> None:
         super().__init__()
         self.whiten = nn.Conv2d(3, 24, 2)
         layers: list[nn.Module] = []
@@ -72,7 +72,7 @@ class Classifier(nn.Module):
             layers += [_conv(before, width, norm), nn.MaxPool2d(2), *_norm(width, norm), nn.GELU()]
             layers += [_conv(width, width, norm), *_norm(width, norm), nn.GELU()]
         self.blocks = nn.Sequential(*layers)
-        self.head = nn.Linear(widths[-1], 10, bias=False)
+        self.head = nn.Linear(widths[-1], classes, bias=False)
         self.register_buffer("mean", 255 * torch.tensor(MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("std", 255 * torch.tensor(STD).view(3, 1, 1), persistent=False)
 
@@ -86,7 +86,7 @@ class Classifier(nn.Module):
         return ((images.float() - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
 
     def logits(self, features: torch.Tensor) -> torch.Tensor:
-        """features (N, F) -> (N, 10)."""
+        """features (N, F) -> (N, classes)."""
         return self.head(features) / 9
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
@@ -144,7 +144,7 @@ def train_classifier(
     if epochs < 1 or len(train) < 2 * recipe.batch_size:
         raise ClassifierError(f"{epochs} epochs of {len(train)} images cannot train a classifier: use at least 1 epoch "
                               f"and {2 * recipe.batch_size} images")  # fmt: skip
-    session = _Session(recipe, train)
+    session = Session(recipe, train)
     checkpoint = cache_folder() / "classifier" / f"{_identity(recipe, train)}.pt"
     if checkpoint.exists():
         session.load_state_dict(torch.load(checkpoint, weights_only=True))
@@ -160,19 +160,20 @@ def train_classifier(
     yield report
 
 
-class _Session:
+class Session:
     """What changes while the classifier trains: network, optimiser, average, streams, log."""
 
     def __init__(self, recipe: Recipe, data: ImageSet) -> None:
         self.recipe, self.labels = recipe, data.labels
         self.streams = {name: torch.Generator().manual_seed(_seed(recipe.seed, name)) for name in STREAMS}
         with torch.random.fork_rng(devices=[]):  # the layers' own initialisation is overwritten below
-            self.network = Classifier(recipe.widths)
+            self.network = Classifier(recipe.widths, classes=len(data.names))
         initialise(self.network, data.images[:5000], self.streams["init"])
         self.network.to(memory_format=torch.channels_last)
         self.optimiser = _optimiser(self.network, recipe)
         self.average = [value.clone() for value in self._floats()]
-        self.padded = F.pad(data.images.float(), (recipe.shift,) * 4, mode="reflect").to(torch.uint8)
+        parts = data.images.split(1000)  # in float32 they take four times the room
+        self.padded = torch.cat([F.pad(p.float(), (recipe.shift,) * 4, mode="reflect").to(torch.uint8) for p in parts])
         self.flipped = torch.rand(len(data), generator=self.streams["augment"]) < 0.5
         self.steps = len(data) // recipe.batch_size  # an epoch
         self.bf16 = native_precision(torch.device("cpu")) == "bf16"
@@ -184,7 +185,7 @@ class _Session:
         recipe, started, total, correct = self.recipe, time.perf_counter(), 0.0, 0
         self.network.train()
         self.network.whiten.bias.requires_grad_(self.epoch < recipe.whitening_epochs)
-        order = torch.randperm(len(self.labels), generator=self.streams["data"])
+        order = self.order()
         for step in range(self.steps):
             chosen = order[step * recipe.batch_size : (step + 1) * recipe.batch_size]
             labels = self.labels[chosen]
@@ -205,6 +206,10 @@ class _Session:
         }
         self.log.append(row)
         return row
+
+    def order(self) -> torch.Tensor:
+        """The places of the coming epoch's images, one after the other."""
+        return torch.randperm(len(self.labels), generator=self.streams["data"])
 
     def _learn(self, step: int) -> None:
         """An optimiser step at its place in the schedule, then, now and then, lookahead (Zhang 2019): the weights fall
@@ -297,7 +302,7 @@ def accuracy(network: Classifier, images: torch.Tensor, labels: torch.Tensor, ba
 def folded(network: Classifier, widths: tuple[int, ...]) -> Classifier:
     """The same function as ``network`` in evaluation mode, its batch norms folded into the convolutions."""
     with torch.random.fork_rng(devices=[]):
-        plain = Classifier(widths, norm=False)
+        plain = Classifier(widths, norm=False, classes=network.head.out_features)
     plain.whiten.load_state_dict(network.whiten.state_dict())
     plain.head.load_state_dict(network.head.state_dict())
     convs, theirs = ([m for m in n.blocks if isinstance(m, nn.Conv2d)] for n in (plain, network))
@@ -330,7 +335,7 @@ def read_classifier(path: Path = WEIGHTS) -> Classifier:
             widths = tuple(json.loads(file.metadata()["about"])["recipe"]["widths"])
             weights = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118
         with torch.random.fork_rng(devices=[]):
-            network = Classifier(widths, norm=False)
+            network = Classifier(widths, norm=False, classes=len(weights["head.weight"]))
         network.load_state_dict(weights)
     except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ClassifierError(
@@ -339,7 +344,7 @@ def read_classifier(path: Path = WEIGHTS) -> Classifier:
     return network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
 
 
-def _report(out: Path, recipe: Recipe, session: _Session, train: ImageSet, test: ImageSet) -> dict[str, Any]:
+def _report(out: Path, recipe: Recipe, session: Session, train: ImageSet, test: ImageSet) -> dict[str, Any]:
     network = read_classifier(out)
     return {
         "test_accuracy": round(accuracy(network, test.images, test.labels), 4),

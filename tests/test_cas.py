@@ -152,7 +152,7 @@ def test_synthetic_images_are_the_runs_own_samples_of_that_seed_classes_in_turn(
     assert torch.equal(both.data.images[both.real :], lessons[0].data.images[: SEEN // 2])
 
 
-def test_one_seed_is_one_set_of_initial_weights(run, splits):
+def test_one_seed_is_one_set_of_initial_weights(run, lessons, splits):
     train, _ = splits
     other = replace(train, images=255 - train.images[:64], labels=train.labels[:64])
     one, two, three = (
@@ -163,6 +163,8 @@ def test_one_seed_is_one_set_of_initial_weights(run, splits):
         assert torch.equal(one.state_dict()[weights], two.state_dict()[weights])
         assert not torch.equal(one.state_dict()[weights], three.state_dict()[weights])
     assert one.head.out_features == 3
+    list(cas.classify(run, [2], [0, 7]))
+    assert [lesson.recipe.seed for lesson in lessons] == [0, 0, 0, 7, 7, 7]
 
 
 def test_images_of_the_right_class_teach_it(run, monkeypatch):
@@ -373,9 +375,14 @@ def test_a_mistake_of_the_command_is_one_sentence(finished_run, capsys):
         assert said.count("\n") == 1
 
 
-def test_help_says_what_it_takes(capsys):
+def test_help_says_what_it_takes_and_the_defaults_are_those(capsys, monkeypatch):
     with pytest.raises(SystemExit, match="0"):
         main(["classify", "--help"])
     said = " ".join(capsys.readouterr().out.split())
     for word in ("--run DIR", "(default 20 100 500)", "(default 0 1 2 3 4)", "a classifier that has few real ones"):
         assert word in said
+    asked = []
+    monkeypatch.setattr(cas, "classify", lambda run, real, seeds: asked.extend([real, seeds]) or [])
+    monkeypatch.setattr(cas, "write_report", lambda run: "")
+    assert main(["classify", "--run", "nowhere"]) == 0
+    assert asked == [[20, 100, 500], [0, 1, 2, 3, 4]]
