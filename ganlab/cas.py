@@ -26,8 +26,8 @@ from ganlab.evaluate import references
 from ganlab.runs import GENERATORS, Run, provenance
 from ganlab.sample import labels_in_turn, sample
 
-# About 30 s on a core with its neighbour busy. Wider, (16, 48, 96), gains half a point at 100 real images a class for a
-# quarter more time; batches of 128 lose two points.
+# About 30 s of a core's time. With 100 real images a class it is right on 57.3 % of CIFAR-10's test images (seed 0);
+# wider, (16, 48, 96), on 57.8 % for a third more time; in batches of 128 on 55.4 %.
 RECIPE = Recipe(epochs=10, widths=(16, 32, 64), batch_size=64)
 EPOCH = 2560  # images, however many different ones there are
 RESOLUTION = 32  # of the classifier
