@@ -229,7 +229,7 @@ CONTENDERS: dict[str, tuple[Callable[[int], Contender], str]] = {
 # The same for larger images.
 SIZES = {
     f"{preset} at {resolution}": (_sized(preset, resolution), f"CIFAR-10 enlarged to {resolution}x{resolution}")
-    for preset in ("fast", "sngan-resnet", "r3gan-small")
+    for preset in ("fast", "sngan-resnet")
     for resolution in CHOICES["resolution"]
 }
 RACERS = ("plain", "fast", "fast, ten classes", "fast, conditional")
