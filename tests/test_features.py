@@ -141,7 +141,7 @@ def test_a_killed_classifier_training_resumes_to_the_same_bits(tmp_path, monkeyp
 
 
 def test_every_other_epoch_mirrors_every_image(pictures):
-    session = classifier._Session(Recipe(widths=(8, 8, 16), shift=0), pictures)
+    session = classifier.Session(Recipe(widths=(8, 8, 16), shift=0), pictures)
     chosen = torch.arange(16)
     first = session._augmented(chosen)
     session.epoch = 1
