@@ -18,7 +18,7 @@ from ganlab.runs import Run
 from ganlab.study import Planned, Study
 
 SCORES = ("fd", "kid", "precision", "recall")  # of the averaged generator while it trains
-MARKS = {"minutes": "minutes of training", "images_seen": "images seen"}
+MARKS = ("minutes", "images_seen")
 
 
 def done(study: Study) -> list[Planned]:
@@ -80,12 +80,12 @@ def floors(study: Study) -> pd.DataFrame:
 
 def about(study: Study) -> pd.DataFrame:
     """What each cell is: a row of networks, parameters, loss and batch, and the seconds that 10,000 images took."""
-    rows = []
+    rows, finished = [], done(study)
     for planned in {planned.cell: planned for planned in study.runs}.values():
         config = planned.config
         networks = build(config, torch.Generator())
         g, d = (sum(parameter.numel() for parameter in network.parameters()) for network in networks)
-        runs = [Run(other.path).metrics for other in done(study) if other.cell == planned.cell]
+        runs = [Run(other.path).metrics for other in finished if other.cell == planned.cell]
         taken = [10_000 / run["images_per_second"] for run in runs]
         rows.append({
             "cell": planned.cell, "classes": ", ".join(config.classes) or "all", "generator": config.generator,
