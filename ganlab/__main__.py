@@ -130,7 +130,8 @@ def bench(options: dict[str, Any]) -> None:
 
     out, contenders = Path(options["out"]), options["contenders"]
     if options["resolutions"]:
-        print(bench.resolutions(out).to_string(index=False, float_format=lambda x: f"{x:.3g}"))
+        for row in bench.resolutions(out):
+            print(_line(row), flush=True)
         print(f"{out}: resolutions.md")
         return
     if options["race"] is None:
@@ -141,9 +142,14 @@ def bench(options: dict[str, Any]) -> None:
     for seed in options["seeds"]:
         for contender in contenders:
             for row in bench.race(out, contender, options["race"], seed):
-                print("  ".join(f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}"
-                                for key, value in row.items() if not key.endswith("_floor")), flush=True)  # fmt: skip
+                print(_line({key: value for key, value in row.items() if not key.endswith("_floor")}), flush=True)
     print(bench.draw_race(out))
+
+
+def _line(row: dict[str, Any]) -> str:
+    return "  ".join(
+        f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in row.items()
+    )
 
 
 # A command is a function and a row: the function, and whether it takes the options of Config.

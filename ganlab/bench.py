@@ -375,10 +375,14 @@ def _flops(worker: Worker) -> float:
     return worker.about["flop"] / statistics.median(worker.taken)
 
 
-def resolutions(out: Path, rounds: int = 5, seconds: float = 3.0) -> pd.DataFrame:
-    """Images per second and peak memory of the families that grow with the resolution, also left in ``out`` as
-    resolutions.md: a row a preset and resolution, one after the other, medians of ``rounds``."""
-    rows = []
+def resolutions(out: Path, rounds: int = 5, seconds: float = 3.0) -> Iterator[dict[str, Any]]:
+    """Images per second and peak memory of the families that grow with the resolution, medians of ``rounds``: a row a
+    preset and resolution, one after the other, each kept in ``out``/resolutions.md before the next is measured."""
+    rows, about = [], provenance()
+    heading = (
+        f"# Resolutions\n\n`ganlab bench --resolutions`, {about['date'][:10]}, {_machine(about)}. Training, medians of "
+        f"{rounds} rounds; peak memory is the whole process's.\n\n"
+    )
     for name, (_, what) in SIZES.items():
         worker = Worker(name)
         try:
@@ -394,13 +398,9 @@ def resolutions(out: Path, rounds: int = 5, seconds: float = 3.0) -> pd.DataFram
             "high": max(rates), "mflop_per_image": worker.about["flop"] / batch / 1e6,
             "peak_memory_mb": worker.peak / 2**20, "what": what,
         })  # fmt: skip
-    table, about = pd.DataFrame(rows), provenance()
-    said = (
-        f"# Resolutions\n\n`ganlab bench --resolutions`, {about['date'][:10]}, {_machine(about)}. Training, medians of "
-        f"{rounds} rounds; peak memory is the whole process's.\n\n{_markdown(table)}\n"
-    )
-    write_atomic(out / "resolutions.md", lambda path: path.write_text(said))
-    return table
+        said = f"{heading}{_markdown(pd.DataFrame(rows))}\n"
+        write_atomic(out / "resolutions.md", lambda path, said=said: path.write_text(said))
+        yield rows[-1]
 
 
 # --- what a user waits for ------------------------------------------------------------------------------------------

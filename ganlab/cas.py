@@ -13,10 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
-from scipy.stats import t as student
 
 from ganlab import GanlabError
 from ganlab.classifier import Recipe, Session, accuracy
@@ -25,6 +23,7 @@ from ganlab.data import ImageSet
 from ganlab.evaluate import references
 from ganlab.runs import GENERATORS, Run, provenance
 from ganlab.sample import labels_in_turn, sample
+from ganlab.stats import mean_interval
 
 # About 30 s of a core's time. With 100 real images a class it is right on 57.3 % of CIFAR-10's test images (seed 0);
 # wider, (16, 48, 96), on 57.8 % for a third more time; in batches of 128 on 55.4 %.
@@ -199,7 +198,7 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
                 continue
             values = table[k, name].dropna()
             paired = (values - table[k, REAL]).dropna() if name == BOTH and (k, REAL) in table else values[:0]
-            found.append((k, name, len(values), *_interval(values), len(paired), *_interval(paired)))
+            found.append((k, name, len(values), *mean_interval(values), len(paired), *mean_interval(paired)))
     return pd.DataFrame(found, columns=list(SUMMARY))
 
 
@@ -263,17 +262,6 @@ def write_report(run: Run) -> Path:
         "classifiers were not given: this is what its images are worth, not what can be had from k images.",
     ]
     return run.write("classification.md", lambda path: path.write_text("\n\n".join(filter(None, parts)) + "\n"))
-
-
-def _interval(values: pd.Series) -> tuple[float, float, float]:
-    """(mean, low, high) of Student's 95 % interval."""
-    if not len(values):
-        return math.nan, math.nan, math.nan
-    mean = float(values.mean())
-    if np.ptp(values) < 1e-9:  # of shares with four decimals
-        return mean, math.nan, math.nan
-    reach = float(student.ppf(0.975, len(values) - 1) * values.sem())
-    return mean, mean - reach, mean + reach
 
 
 def _said(table: pd.DataFrame, columns: tuple[str, str, str], digits: str) -> list[str]:

@@ -8,13 +8,13 @@ import math
 import numpy as np
 import pandas as pd
 import torch
-from scipy.stats import t as student
 
 from ganlab.augment import augment_real
 from ganlab.config import Config
 from ganlab.data import ImageSet
 from ganlab.models import build, to_float, to_uint8
 from ganlab.runs import Run
+from ganlab.stats import mean_interval
 from ganlab.study import Planned, Study
 
 SCORES = ("fd", "kid", "precision", "recall")  # of the averaged generator while it trains
@@ -51,20 +51,17 @@ def at(every: pd.DataFrame, axis: str, value: float) -> pd.DataFrame:
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
     """A row a cell: ``n`` seeds, mean minutes and images, and of each score the mean, ``_low`` and ``_high``, Student's
-    95 % interval over the seeds (NaN with one seed)."""
+    95 % interval over the seeds (``stats.mean_interval``)."""
     found = []
     for cell, runs in rows.groupby("cell", sort=False):
-        n = len(runs)
         row = {
             "cell": cell,
-            "n": n,
+            "n": len(runs),
             "minutes": runs["minutes"].mean(),
             "images_seen": round(runs["images_seen"].mean()),
         }
         for score in SCORES:
-            mean = runs[score].mean()
-            reach = student.ppf(0.975, n - 1) * runs[score].std() / math.sqrt(n) if n > 1 else math.nan
-            row |= {score: mean, f"{score}_low": mean - reach, f"{score}_high": mean + reach}
+            row |= dict(zip((score, f"{score}_low", f"{score}_high"), mean_interval(runs[score]), strict=True))
         found.append(row)
     return pd.DataFrame(found)
 
@@ -96,9 +93,10 @@ def about(study: Study) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def answer(study: Study, every: pd.DataFrame, among: list[str]) -> str:
-    """Which of ``among``, cells that are judged against the same images, lie where at equal minutes and images."""
-    compared = every[every["cell"].isin(among)]
+def answer(study: Study, every: pd.DataFrame) -> str:
+    """How the cells that draw all classes, and so are judged against the same images, rank at equal minutes and equal
+    images."""
+    compared = every[every["cell"].isin({planned.cell for planned in study.runs if not planned.config.classes})]
     if compared["cell"].nunique() < 2:
         return "Fewer than two presets have a finished run."
     said = []

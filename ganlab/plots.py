@@ -301,14 +301,18 @@ def presets_race(every: pd.DataFrame, marks: dict[str, float]) -> Figure:
     return figure
 
 
+def _first_seed(every: pd.DataFrame) -> pd.DataFrame:
+    """Of each cell the first seed's run."""
+    return every[every["seed"] == every.groupby("cell")["seed"].transform("min")]
+
+
 def presets_games(every: pd.DataFrame, columns: int = 3) -> Figure:
     """A panel a cell: losses of D and G over images seen, the first seed's run; above, D's accuracy at the end."""
-    cells = list(every.groupby("cell", sort=False))
+    cells = list(_first_seed(every).groupby("cell", sort=False))
     figure, axes = new_figure(-(-len(cells) // columns), columns, 10, 2.1 * -(-len(cells) // columns))
     for axis in axes.flat[len(cells) :]:
         axis.axis("off")
-    for axis, (cell, runs) in zip(axes.flat, cells, strict=False):
-        run = runs[runs["seed"] == runs["seed"].min()]
+    for axis, (cell, run) in zip(axes.flat, cells, strict=False):
         thousands = run["images_seen"] / 1000
         for column, label, colour in (("d_loss", "D", REAL), ("g_loss", "G", GENERATOR)):
             axis.plot(thousands, run[column], color=colour, label=label, linewidth=1.3)
@@ -327,8 +331,7 @@ def presets_accuracies(every: pd.DataFrame) -> Figure:
     """D's accuracy on real and on generated images over images seen, the first seed's run, a colour a cell."""
     figure, axes = new_figure(1, 2, 10, 3)
     for axis, (column, words) in zip(axes[0], (("d_acc_real", "real"), ("d_acc_fake", "generated")), strict=True):
-        for colour, (cell, runs) in zip(COLOURS, every.groupby("cell", sort=False), strict=False):
-            run = runs[runs["seed"] == runs["seed"].min()]
+        for colour, (cell, run) in zip(COLOURS, _first_seed(every).groupby("cell", sort=False), strict=False):
             axis.plot(run["images_seen"] / 1000, run[column], color=colour, label=cell, linewidth=1.3)
         axis.set(xlabel="thousand images", ylabel="share called right", ylim=(0, 1.02))
         axis.set_title(f"D on {words} images", fontsize=10)

@@ -115,12 +115,11 @@ def presets(root: Path) -> Iterator[Result]:
     for path in sorted(root.glob("presets*/equal_minutes.csv")):
         plan = study.read("presets", path.parent)
         done = comparison.done(plan)
-        among = [planned.cell for planned in plan.runs if not planned.config.classes]
         yield Result(
             f"every preset, {len(done)} of {len(plan.runs)} runs",
             path.parent / "presets.ipynb",
             path.parent / "figures" / "race.png",
-            comparison.answer(plan, comparison.histories(plan), among),
+            comparison.answer(plan, comparison.histories(plan)),
             "make presets",
             max((Run(planned.path).metrics["provenance"] for planned in done), key=lambda about: about["date"]),
         )

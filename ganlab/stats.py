@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from scipy.special import gammaln
-from scipy.stats import bootstrap, friedmanchisquare, ttest_rel
+from scipy.stats import bootstrap, friedmanchisquare, t, ttest_rel
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
 from statsmodels.stats.proportion import proportion_confint
@@ -138,6 +138,16 @@ def rates(runs: pd.DataFrame, outcomes: Mapping[str, Any] = OUTCOMES, method: st
             low, high = proportion_confint(count, n, ALPHA, method) if n else (math.nan, math.nan)
             rows.append((cell, outcome, prior, n, count, count / n if n else math.nan, low, high))
     return pd.DataFrame(rows, columns=list(RATES)).sort_values(["cell", "outcome", "prior"], ignore_index=True)
+
+
+def mean_interval(values: pd.Series) -> tuple[float, float, float]:
+    """(mean, low, high) of Student's 95 % interval. low and high are nan under two values and where all are equal,
+    which says nothing of how they spread."""
+    n, mean = len(values), float(values.mean())
+    if n < 2 or np.ptp(values) <= ROUNDING:
+        return mean, math.nan, math.nan
+    low, high = t.interval(1 - ALPHA, n - 1, mean, values.sem())
+    return mean, float(low), float(high)
 
 
 def _checked(runs: pd.DataFrame, columns: Sequence[str] | Mapping[str, Any], reference: bool = True) -> pd.DataFrame:

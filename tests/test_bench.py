@@ -61,7 +61,7 @@ def test_the_bars_compare_what_was_measured():
 def test_resolutions_are_measured_each_in_its_own_process(tmp_path, monkeypatch):
     chosen = {name: bench.SIZES[name] for name in ("fast at 32", "fast at 64")}
     monkeypatch.setattr(bench, "SIZES", chosen)
-    small, large = bench.resolutions(tmp_path, rounds=1, seconds=0.01).to_dict("records")
+    small, large = bench.resolutions(tmp_path, rounds=1, seconds=0.01)
     assert small["batch"] == large["batch"] == 16 and small["peak_memory_mb"] > 100
     assert 3.5 < large["mflop_per_image"] / small["mflop_per_image"] < 6.5  # four times the pixels, and a stage more
     assert "| fast at 64" in (tmp_path / "resolutions.md").read_text()
