@@ -223,6 +223,10 @@ CONTENDERS: dict[str, tuple[Callable[[int], Contender], str]] = {
         lambda seed: in_ganlab(_config("fast", seed, conditional=True)),
         "the same, G and D told the class",
     ),
+    "fast, compiled": (
+        lambda seed: in_ganlab(_config("fast", seed, classes=[CLASS], compile=True)),
+        "the default preset, its networks through torch.compile (only measured on a GPU)",
+    ),
     "limit fp32": (lambda seed: products(torch.float32), "float32 matrix products"),
     "limit bf16": (lambda seed: products(torch.bfloat16), "bfloat16 matrix products"),
 }
@@ -321,7 +325,7 @@ def throughput(rounds: int, seconds: float) -> tuple[pd.DataFrame, list[float], 
 
     workers: list[Worker] = []
     try:
-        for name in CONTENDERS:
+        for name in [name for name in CONTENDERS if name != "fast, compiled" or torch.cuda.is_available()]:
             workers.append(Worker(name))
             workers[-1].ready()  # one after the other: they load and warm up undisturbed
         pair = [Worker("fast", threads=1) for _ in range(2)]

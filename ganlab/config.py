@@ -131,6 +131,7 @@ class Config:
     checkpoint_seconds: float = _option(60.0, "training time between checkpoints", same_run=False, low=0)
     precision: str = _option("auto", "bf16 autocast where the hardware multiplies bf16, or fp32", same_run=False)
     device: str = _option("auto", "a GPU where there is one, or the CPU", same_run=False)
+    compile: bool = _option(False, "torch.compile the networks: the first step waits for it", same_run=False)
 
     def __post_init__(self) -> None:
         for option in fields(self):
@@ -176,6 +177,11 @@ class Config:
         if self.minibatch != "none" and self.gradient_penalty:
             raise ConfigError(
                 f"minibatch {self.minibatch} with gradient_penalty: {one_by_one}, and that layer compares them"
+            )
+        if self.compile and (self.gradient_penalty or self.r1 or self.r2):
+            raise ConfigError(
+                "compile with a penalty on D's gradient (gradient_penalty, r1, r2): torch.compile cannot differentiate "
+                "twice; switch it off"
             )
         valid = {"residual": ("spectral", "none"), "r3": ("none",)}.get(self.discriminator)
         if valid and (self.d_norm not in valid or self.minibatch != "none"):

@@ -31,6 +31,7 @@ from ganlab.sample import evaluation_grid
 STREAMS = ("data", "augment", "prior", "dropout")  # and "init", which is drawn from once
 COUNTERS = ("step", "epoch", "batch", "images_seen", "seconds", "scoring_seconds", "best")
 CLOCK = ("seconds", "images_per_second")
+COMPILER = "inductor"  # of torch.compile
 STATISTICS = ("d_loss_real", "d_loss_fake", "penalty", "g_loss", "d_acc_real", "d_acc_fake")
 
 
@@ -184,6 +185,9 @@ class Training:
         networks = build(config, init, self.streams["dropout"])
         self.g, self.d = (n.to(self.device, memory_format=torch.channels_last) for n in networks)
         self.ema = Ema(self.g, config.ema_half_life)
+        if config.compile:
+            for network in (self.g, self.d):
+                network.compile(backend=COMPILER)  # in place: the names of the weights stay
         betas = (config.beta1, config.beta2)
         self.g_optimiser = torch.optim.Adam(self.g.parameters(), config.g_lr, betas, fused=True)
         self.d_optimiser = torch.optim.Adam(self.d.parameters(), config.d_lr, betas, fused=True)

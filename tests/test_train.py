@@ -76,6 +76,17 @@ def test_stopping_after_any_step_and_resuming_is_bit_exact(tmp_path, preset, sto
     assert_same_bits(tmp_path / "whole", tmp_path / "halves")
 
 
+def test_compiled_networks_take_the_same_steps_and_their_checkpoint_goes_on_without(tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "COMPILER", "aot_eager")  # traced, then run as written: rounds as ever, needs no g++
+    settings = config("fast", checkpoint_seconds=0.0, conditional=True)
+    run_to_the_end(settings, tmp_path / "whole")
+    for event in train(settings.replace(compile=True), Run(tmp_path / "halves")):
+        if event.kind == "checkpoint" and event.step == 7:
+            break
+    run_to_the_end(settings, tmp_path / "halves")
+    assert_same_bits(tmp_path / "whole", tmp_path / "halves")
+
+
 def test_five_kill_9_at_random_moments_leave_the_bits_of_a_run_that_was_never_killed(tmp_path):
     settings = NOISY | {"checkpoint_seconds": 0.0, "epochs": 6}
     run_to_the_end(Config.from_preset(**settings), tmp_path / "whole")
