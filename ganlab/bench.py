@@ -236,7 +236,8 @@ SIZES = {
     for preset in ("fast", "sngan-resnet")
     for resolution in CHOICES["resolution"]
 }
-RACERS = ("plain", "fast", "fast, ten classes", "fast, conditional")
+# Who may race, and for the images of which classes.
+RACERS = {"plain": CLASS, "fast": CLASS, "fast, ten classes": "all classes", "fast, conditional": "all classes"}
 
 
 # --- throughput -----------------------------------------------------------------------------------------------------
@@ -537,7 +538,7 @@ def race(out: Path, contender: str, minutes: float, seed: int) -> Iterator[dict[
     if path.exists() and pd.read_csv(path)["minutes"].max() >= minutes:
         return
     racer = CONTENDERS[contender][0](seed)
-    train, _ = references(_config("fast", 0, classes=[CLASS] if contender in ("plain", "fast") else []))
+    train, _ = references(_config("fast", 0, classes=[CLASS] if RACERS[contender] == CLASS else []))
     train = replace(train, images=train.images[:SAMPLES], labels=train.labels[:SAMPLES])
     images, rows = 0, []
     for mark in [mark for mark in MARKS if mark < minutes] + [minutes]:
@@ -568,24 +569,27 @@ def draw_race(out: Path) -> Path:
     from ganlab import plots
 
     rows = pd.concat([pd.read_csv(path) for path in sorted((out / "race").glob("*.csv"))], ignore_index=True)
+    rows = rows.sort_values("contender", key=lambda names: names.map(list(RACERS).index), kind="stable")
     write_atomic(out / "race.csv", lambda path: rows.to_csv(path, index=False))
-    figure = plots.race(rows)
+    figure = plots.race(rows.assign(classes=rows["contender"].map(RACERS)))
     write_atomic(out / "race.png", lambda path: figure.savefig(path, format="png"))
     seeds = rows.groupby(["contender", "minutes"], sort=False)["seed"].nunique().rename("seeds")
     means = rows.drop(columns="seed").groupby(["contender", "minutes"], sort=False).mean()
     table = pd.concat([seeds, means.drop(columns=[name for name in means if name.endswith("_floor")])], axis=1)
     table["images"] = table["images"].round().astype(int)
-    floors = {name: means[name].mean() for name in means if name.endswith("_floor")}
+    minutes = (means["images"] / means.index.get_level_values("minutes")).groupby("contender", sort=False).last()
+    floors = means.filter(like="_floor").groupby(lambda mark: RACERS[mark[0]], sort=False).first()
     report = "\n\n".join(
         [
             "# Quality per minute",
             f"`ganlab bench --race MINUTES --seeds ...`. Means over the seeds; EMA generators where there is an "
             f"average, {SAMPLES} samples against the first {SAMPLES} training images, precision and the others against "
-            "half of them. A minute is the images that a contender trains in one on this machine when it is idle "
-            "(bench.md).",
+            "half of them. A minute is the images that a contender trains in one on this machine when it is idle, as "
+            "measured by `ganlab bench` before: "
+            + ", ".join(f"{contender} {images:,.0f}" for contender, images in minutes.items()) + ".",
             _markdown(table.reset_index(), digits=4),
-            "Floors, real images in the place of generated ones: "
-            + ", ".join(f"{name.removesuffix('_floor')} {value:.3g}" for name, value in floors.items()) + ".",
+            "Floors, real images in the place of generated ones:",
+            _markdown(floors.rename(columns=lambda name: name.removesuffix("_floor")).reset_index(names="classes")),
         ]
     )  # fmt: skip
     write_atomic(out / "race.md", lambda path: path.write_text(report + "\n"))

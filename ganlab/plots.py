@@ -266,21 +266,22 @@ def class_histogram(generated: pd.Series, real: pd.Series) -> Figure:
 
 
 def race(rows: pd.DataFrame) -> Figure:
-    """Frechet distance over minutes of training: a thin line a run, a thick one for the mean of each contender."""
+    """Frechet distance over minutes of training, a panel for each of ``classes``: a thin line a run, a thick one for
+    the mean of each contender."""
     distance = next(name for name in rows if name.startswith("fd_") and not name.endswith("_floor"))
-    figure, ((axis,),) = new_figure(1, 1, 7, 4)
-    for place, (contender, runs) in enumerate(rows.groupby("contender", sort=False)):
-        colour = f"C{place}"
-        for _, run in runs.groupby("seed"):
-            axis.plot(run["minutes"], run[distance], color=colour, linewidth=0.7, alpha=0.5)
-        mean = runs.groupby("minutes")[distance].mean()
-        axis.plot(
-            mean.index, mean, "o-", color=colour, markersize=3, label=f"{contender} ({runs['seed'].nunique()} seeds)"
-        )
-    axis.axhline(rows["fd_floor"].mean(), color="0.4", linestyle=":", label="real images (floor)")
-    axis.set(xlabel="minutes of training", ylabel=distance, yscale="log")
-    axis.grid(alpha=0.25)
-    axis.legend(fontsize=8, frameon=False)
+    panels = list(rows.groupby("classes", sort=False))
+    figure, axes = new_figure(1, len(panels), 5 * len(panels), 4)
+    for axis, (classes, panel) in zip(axes[0], panels, strict=True):
+        for colour, (contender, runs) in zip(COLOURS, panel.groupby("contender", sort=False), strict=False):
+            for _, run in runs.groupby("seed"):
+                axis.plot(run["minutes"], run[distance], color=colour, linewidth=0.7, alpha=0.5)
+            mean, seeds = runs.groupby("minutes")[distance].mean(), runs["seed"].nunique()
+            label = f"{contender} ({seeds} seed{'s' * (seeds > 1)})"
+            axis.plot(mean.index, mean, "o-", color=colour, markersize=3, label=label)
+        axis.axhline(panel["fd_floor"].iloc[0], color="0.4", linestyle=":", label="real images (floor)")
+        axis.set(xlabel="minutes of training", ylabel=distance, yscale="log", title=classes)
+        axis.grid(alpha=0.25)
+        axis.legend(fontsize=8, frameon=False)
     return figure
 
 
