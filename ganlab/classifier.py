@@ -18,7 +18,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
@@ -323,7 +323,7 @@ def write_classifier(out: Path, network: Classifier, recipe: Recipe) -> None:
         for key, value in folded(network, recipe.widths).state_dict().items()
     }
     about = {"about": json.dumps({"recipe": asdict(recipe), "ganlab": ganlab.__version__})}
-    write_atomic(out, lambda path: save_file(tensors, path, about))
+    write_atomic(out, lambda path: path.write_bytes(save(tensors, about)))
 
 
 def read_classifier(path: Path = WEIGHTS) -> Classifier:

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import nn
 
 from ganlab import GanlabError, classifier
@@ -334,7 +334,7 @@ def reference_features(extractor: Extractor, data: ImageSet, device: str | torch
         return kept
     features = extractor.features(data.images, device=device)
     try:
-        write_atomic(path, lambda temporary: save_file({"features": features}, temporary))
+        write_atomic(path, lambda temporary: temporary.write_bytes(save({"features": features})))
     except GanlabError as error:
         warnings.warn(f"the features of {data.source} are not cached: {error}", stacklevel=2)
     return features

@@ -24,7 +24,7 @@ import numpy as np
 import pandas as pd
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import nn
 
 import ganlab
@@ -227,7 +227,7 @@ class Run:
             for key, value in generator.state_dict().items()
         }
         about = {"config": json.dumps(config.to_dict())}  # one key: safetensors writes several in random order
-        self.write(GENERATORS[best], lambda path: save_file(tensors, path, about))
+        self.write(GENERATORS[best], lambda path: path.write_bytes(save(tensors, about)))
 
     def read_generator(self, best: bool = False) -> tuple[nn.Module, Config]:
         """(the EMA generator in evaluation mode, its config): the final one, or the best that was scored in training.

@@ -35,6 +35,8 @@ def test_a_run_leaves_its_promised_files(finished_run):
         "config.json", "metrics.json", "history.csv", "generator.safetensors", "checkpoint.pt",
         "samples/epoch_0001.png", "samples/epoch_0002.png",
     }  # fmt: skip
+    rights = {path.stat().st_mode for path in finished_run.path.glob("*.*")}
+    assert len(rights) == 1  # who may read the config may read the generator
     assert finished_run.config == SETTINGS
     assert finished_run.metrics["identity"] == json.loads((finished_run.path / "config.json").read_text())["identity"]
     assert {"date", "commit", "versions", "cpu", "threads", "gpu"} <= set(finished_run.metrics["provenance"])
