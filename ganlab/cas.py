@@ -239,7 +239,8 @@ def describe(row: dict[str, Any]) -> str:
 
 
 def write_report(run: Run) -> Path:
-    """Writes classification.md and figures/classification.png from the rows that are kept in ``run``."""
+    """Writes classification.md, classification.json (command, provenance) and figures/classification.png from the rows
+    that are kept in ``run``."""
     from ganlab import plots
 
     rows = read_rows(run)
@@ -248,11 +249,13 @@ def write_report(run: Run) -> Path:
     date, seen = about["date"][:10], " or ".join(f"{n:,}" for n in sorted(set(rows["images_seen"])))
     seeds = " ".join(map(str, sorted(set(rows["seed"]))))
     real = " ".join(str(k) for k in sorted(set(rows["real"])) if k)
+    command = f"ganlab classify --run {run.path} --real {real} --seeds {seeds}"
+    run.write_json("classification.json", {"command": command, "provenance": about})
     parts = [
         "# Does synthetic data help a classifier?",
-        f"`ganlab classify --run {run.path} --real {real} --seeds {seeds}`, {date}, {about['cpu']}, torch "
-        f"{about['versions']['torch']}. Accuracy of small classifiers on real test images that neither they nor the "
-        f"generator learned from. Each saw {seen} images, half of them synthetic where there were both.",
+        f"`{command}`, {date}, {about['cpu']}, torch {about['versions']['torch']}. Accuracy of small classifiers on "
+        f"real test images that neither they nor the generator learned from. Each saw {seen} images, half of them "
+        "synthetic where there were both.",
         "\n".join(f"- {sentence}" for sentence in findings(table)),
         shown(table).to_markdown(index=False, disable_numparse=True),
         "![accuracy over real images](figures/classification.png)",

@@ -159,6 +159,22 @@ def race_finding(rows: pd.DataFrame) -> str:
     return f"After {last:g} minutes on one class the Frechet distance is {a:.3g} with `fast`, {b:.3g} in plain PyTorch."
 
 
+def classifications(root: Path) -> Iterator[Result]:
+    """What synthetic images do for a classifier, for every run that was asked."""
+    from ganlab import cas
+
+    for path in sorted(root.rglob("classification.json")):
+        run, record = Run(path.parent), json.loads(path.read_text())
+        yield Result(
+            "does synthetic data help a classifier?",
+            path.with_suffix(".md"),
+            run.path / "figures" / "classification.png",
+            " ".join(cas.findings(cas.summary(cas.read_rows(run)))),
+            record["command"],
+            record["provenance"],
+        )
+
+
 def explorer(root: Path) -> Iterator[Result]:
     """The rendered explorer."""
     path = root / "explorer" / "explorer.ipynb"
@@ -175,6 +191,7 @@ KINDS: dict[str, Callable[[Path], Iterator[Result]]] = {
     "The noise study": studies,
     "The main experiment": runs,
     "The presets": presets,
+    "Data augmentation": classifications,
     "The explorer": explorer,
     "Speed": benches,
 }

@@ -18,6 +18,7 @@ from ganlab.config import Config
 from ganlab.data import ImageSet, load
 from ganlab.evaluate import references
 from ganlab.models import build
+from ganlab.report import classifications
 from ganlab.runs import Run, RunError, read_png
 from ganlab.sample import sample
 
@@ -358,6 +359,8 @@ def test_the_command_says_and_keeps_what_it_found(run, capsys):
     assert len(sentences) == 2
     assert all(sentence in said and sentence in report for sentence in sentences)
     assert "--real 2 5 --seeds 0 1" in report
+    (row,) = classifications(run.path.parent)
+    assert sentences[0] in row.finding and row.command in report and row.link.exists() and row.picture.exists()
     assert "| 5 " in report and "real and synthetic" in report
     assert read_png(run.path / "figures" / "classification.png").shape[2] == 3
 
