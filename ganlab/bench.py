@@ -44,14 +44,15 @@ class BenchError(GanlabError):
 
 @dataclass(frozen=True)
 class Contender:
-    """step: trains once. images: how many that takes. precision: what it multiplies in. draw: n -> samples uint8.
-    keep: writes its averaged generator into a run's folder."""
+    """step: trains once. images: how many that takes. precision: what it multiplies in. draw: n -> samples uint8, of
+    ``classes`` in turn. keep: writes its averaged generator into a run's folder."""
 
     step: Callable[[], None]
     images: int
     precision: str = "fp32"
     draw: Callable[[int], torch.Tensor] | None = None
     keep: Callable[[Run], None] | None = None
+    classes: int = 1
 
 
 # --- the contenders -------------------------------------------------------------------------------------------------
@@ -161,7 +162,8 @@ def in_ganlab(config: Config) -> Contender:
     def keep(run: Run) -> None:
         run.write_generator(session.ema.network, session.config)
 
-    return Contender(step, config.batch_size * config.d_steps, session.precision, draw, keep)
+    classes = len(session.config.classes) if config.conditional else 1
+    return Contender(step, config.batch_size * config.d_steps, session.precision, draw, keep, classes)
 
 
 def networks_alone(config: Config) -> Contender:
@@ -548,9 +550,10 @@ def race(out: Path, contender: str, minutes: float, seed: int) -> Iterator[dict[
         drawn = racer.draw(SAMPLES)
         rows.append({"contender": contender, "seed": seed, "minutes": mark, "images": images, **_scores(drawn, train)})
         write_atomic(path, lambda file: pd.DataFrame(rows).round(4).to_csv(file, index=False))
-        write_atomic(
-            out / "race" / f"{name}-{mark:g}min.png", lambda file, drawn=drawn: write_png(file, tile(drawn[:64]))
-        )
+        grid = drawn[:64]
+        if racer.classes > 1:  # a class a row
+            grid = drawn[: 8 * racer.classes].unflatten(0, (8, racer.classes)).transpose(0, 1).flatten(0, 1)
+        write_atomic(out / "race" / f"{name}-{mark:g}min.png", lambda file, grid=grid: write_png(file, tile(grid)))
         if racer.keep:
             racer.keep(Run(out / "race" / name))
         yield rows[-1]
