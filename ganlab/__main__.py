@@ -102,10 +102,12 @@ def study(options: dict[str, Any]) -> None:
         return
     if options["action"] == "run":
         studies.follow(plan, options["scheduler"], options["workers"], options["retry_failed"])
+        if plan.is_reported:
+            print(f"{plan.report} tells of all of them; 'ganlab study report' makes it again")
+            return
     from ganlab.notebooks import execute
 
-    target = plan.root / f"{plan.notebook}.ipynb"
-    print(execute(plan.notebook, target, {"study": options["study"], "out": str(plan.root)}))
+    print(execute(plan.notebook, plan.report, {"study": options["study"], "out": str(plan.root)}))
 
 
 def report(options: dict[str, Any]) -> None:

@@ -137,12 +137,14 @@ def generators(study: Study, cell: str, seed: int | None = None) -> dict[str, tu
 
 def swap(trained: dict[str, tuple[torch.nn.Module, Any]], n: int = 2000) -> pd.DataFrame:
     """Trained with one prior (rows), sampled with another (columns): the Frechet distance in the run's own extractor of
-    n samples to the training images, the same uniforms everywhere. The diagonal is the matched case."""
+    n samples (at most as many as training images) to these, the same uniforms everywhere. The diagonal is the matched
+    case."""
     if not trained:
         return pd.DataFrame()
     config = next(iter(trained.values()))[1]
     judge = extractor(config.eval_extractor)
-    real = reference_features(judge, references(config)[0])
+    train = references(config)[0]
+    real, n = reference_features(judge, train), min(n, len(train))
     rows = {}
     for row, (generator, config) in trained.items():
         rows[row] = {

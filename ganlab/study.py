@@ -78,6 +78,18 @@ class Study:
     references: dict[str, str]
     notebook: str = "noise_study"
 
+    @property
+    def report(self) -> Path:
+        """Where its executed notebook lies."""
+        return self.root / f"{self.notebook}.ipynb"
+
+    @property
+    def is_reported(self) -> bool:
+        """The executed notebook is there, and no run has ended since."""
+        ends = (planned.path / name for planned in self.runs for name in ("metrics.json", FAILED))
+        last = max((path.stat().st_mtime for path in ends if path.exists()), default=0.0)
+        return self.report.exists() and self.report.stat().st_mtime > last
+
 
 # --- the plan -------------------------------------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ import yaml
 from conftest import ROOT, TINY
 
 from ganlab import study
+from ganlab.__main__ import main
 from ganlab.config import ConfigError
 from ganlab.runs import Run
 from ganlab.study import NULL, StudyError
@@ -104,6 +105,21 @@ def test_a_run_is_done_by_its_numbers_alone_and_a_folder_with_other_settings_is_
     changed = study.read(str(write(tmp_path / "plan.yaml", cells, g_lr=1e-3)), tmp_path / "out").runs[0]
     with pytest.raises(StudyError, match="holds another run .g_lr: 0.0002 -> 0.001.: start in a new folder"):
         _ = changed.status
+
+
+def test_a_study_is_reported_until_another_run_ends(tmp_path, capsys):
+    cells = [{"name": "a", "priors": ["gaussian"], "seeds": [0, 1]}]
+    words = ["study", "--study", str(write(tmp_path / "plan.yaml", cells)), "--out", str(tmp_path / "out")]
+    found = study.read(words[2], words[4])
+    for planned in found.runs:
+        planned.path.mkdir(parents=True)
+        (planned.path / "failed.json").write_text("{}")
+    assert not found.is_reported
+    found.report.write_text("{}")
+    assert main(words) == 0
+    assert f"{found.report} tells of all of them; 'ganlab study report' makes it again" in capsys.readouterr().out
+    os.utime(found.runs[0].path / "failed.json", (2e9, 2e9))
+    assert not found.is_reported
 
 
 # --- running --------------------------------------------------------------------------------------------------------
