@@ -189,6 +189,11 @@ def test_a_prior_with_one_pair_has_a_point_and_no_interval():
 # Runs
 
 
+def test_precision_recall_plane_takes_seeds_that_are_all_equal(runs):
+    equal = runs.assign(recall_train=0.1, precision_train=0.1)  # (0.1 + 0.1 + 0.1) / 3 is more than 0.1
+    assert study_plots.precision_recall_plane(equal, pd.Series(dtype=float), CELL).axes[0].lines
+
+
 def test_precision_recall_plane_shows_runs_means_and_real_images(runs):
     floors = pd.Series({"recall_train": 0.8, "precision_train": 0.9})
     axis = study_plots.precision_recall_plane(runs, floors, CELL).axes[0]
