@@ -78,6 +78,7 @@ def ranges(runs: pd.DataFrame, metric: str) -> pd.DataFrame:
     done = runs.loc[runs["status"] == "done", ["prior", metric]]
     finite = done[np.isfinite(done[metric].astype(float))]
     found = finite.groupby("prior")[metric].agg(["mean", "min", "max", "count"])
+    found["mean"] = found["mean"].clip(found["min"], found["max"])  # that of equal values can round to beside them
     return found.loc[in_order(found.index)]
 
 
@@ -216,9 +217,8 @@ def precision_recall_plane(runs: pd.DataFrame, floors: pd.Series, cell: str) -> 
             done = chosen[(chosen["prior"] == prior) & (chosen["status"] == "done")]
             axis.plot(done[x], done[y], _marker(prior), color=colour(prior), markersize=3, alpha=0.6, linewidth=0)
             (mx, lx, hx), (my, ly, hy) = (frame.loc[prior, ["mean", "min", "max"]] for frame in (across, up))
-            xerr, yerr = ([[max(m - low, 0)], [max(high - m, 0)]] for m, low, high in ((mx, lx, hx), (my, ly, hy)))
-            look = {"fmt": _marker(prior), "color": colour(prior), "markersize": 9, "elinewidth": 1, "label": prior}
-            axis.errorbar(mx, my, yerr, xerr, **look)  # the mean of equal values can round to beside them
+            bars = {"xerr": [[mx - lx], [hx - mx]], "yerr": [[my - ly], [hy - my]], "elinewidth": 1}
+            axis.errorbar(mx, my, fmt=_marker(prior), color=colour(prior), markersize=9, label=prior, **bars)
         if {x, y} <= set(floors.index):
             axis.plot(
                 floors[x], floors[y], "*", color="white", markeredgecolor="black", markersize=15, label="real images"
