@@ -7,6 +7,7 @@ steps. Never trains a generator, never chooses anything by the test images.
 """
 
 import hashlib
+import json
 import math
 from collections.abc import Iterator
 from dataclasses import replace
@@ -32,7 +33,7 @@ EPOCH = 2560  # images, however many different ones there are
 RESOLUTION = 32  # of the classifier
 TABLE = "classification.csv"
 REAL, BOTH, SYNTHETIC = TRAINING_SETS = ("real", "real and synthetic", "synthetic")
-COLUMNS = ("real", "training_set", "seed", "synthetic", "images_seen", "test_accuracy", "generator")
+COLUMNS = ("real", "training_set", "seed", "synthetic", "images_seen", "test_accuracy", "made_with")
 SUMMARY = (
     *("real", "training_set", "seeds", "accuracy", "low", "high"),
     *("pairs", "difference", "difference_low", "difference_high"),
@@ -52,7 +53,8 @@ def classify(run: Run, real: list[int], seeds: list[int]) -> Iterator[dict[str, 
     real: k, real training images a class; those of a smaller k are among those of a larger one. For each seed one
     classifier learns from synthetic images alone (k = 0), and for each k one from real images, one from both.
     A row, columns ``COLUMNS``: k, one of ``TRAINING_SETS``, seed, number of synthetic images (none is seen twice),
-    images seen, share of the test images called right, first 16 hex digits of the SHA-256 of the generator's file.
+    images seen, share of the test images called right, first 16 hex digits of the SHA-256 of the generator's file and
+    the classifiers' recipe.
     The seed decides the real images, the latents, the initial weights and the order.
     Raises ``CasError`` for a run or numbers that it cannot be had for, ``RunError`` for a run without a generator.
     """
@@ -60,13 +62,15 @@ def classify(run: Run, real: list[int], seeds: list[int]) -> Iterator[dict[str, 
     _check_request(run, config, real, seeds)
     train, test = references(config)
     _check_images(run, config, train, test, real)
-    generator = hashlib.sha256((run.path / GENERATORS[0]).read_bytes()).hexdigest()[:16]
+    made_with = hashlib.sha256((run.path / GENERATORS[0]).read_bytes() + repr((RECIPE, EPOCH)).encode()).hexdigest()[
+        :16
+    ]
     with run.lock():
         rows = read_rows(run).to_dict("records")
-        if any(row["generator"] != generator for row in rows):
+        if any(row["made_with"] != made_with for row in rows):
             raise CasError(
-                f"{run.path / TABLE} was made with another {GENERATORS[0]}: delete the table to begin again with this "
-                "one, or restore the other"
+                f"{run.path / TABLE} was made with another {GENERATORS[0]} or another recipe of the classifiers: "
+                "delete the table to begin again, or restore what it was made with"
             )
         done = {(row["real"], row["training_set"], row["seed"]) for row in rows}
         wanted = [(0, SYNTHETIC), *((k, name) for k in real for name in (REAL, BOTH))]
@@ -79,7 +83,7 @@ def classify(run: Run, real: list[int], seeds: list[int]) -> Iterator[dict[str, 
                     session.train_epoch()
                 right = round(accuracy(session.network, test.images, test.labels, RECIPE.batch_size), 4)
                 synthetic, seen = len(session.labels) - session.real, RECIPE.epochs * session.steps * RECIPE.batch_size
-                rows.append(dict(zip(COLUMNS, (k, name, seed, synthetic, seen, right, generator), strict=True)))
+                rows.append(dict(zip(COLUMNS, (k, name, seed, synthetic, seen, right, made_with), strict=True)))
                 run.write(TABLE, lambda path: pd.DataFrame(rows).to_csv(path, index=False))
                 yield rows[-1]
 
@@ -90,7 +94,7 @@ def read_rows(run: Run) -> pd.DataFrame:
     if not path.exists():
         return pd.DataFrame(columns=list(COLUMNS))
     try:
-        rows = pd.read_csv(path, dtype={"generator": str})  # sixteen digits and an e would be read as a number
+        rows = pd.read_csv(path, dtype={"made_with": str})  # sixteen digits and an e would be read as a number
     except ValueError:
         rows = pd.DataFrame()
     if tuple(rows) != COLUMNS or rows.isna().any(axis=None):
@@ -239,18 +243,19 @@ def describe(row: dict[str, Any]) -> str:
 
 
 def write_report(run: Run) -> Path:
-    """Writes classification.md, classification.json (command, provenance) and figures/classification.png from the rows
-    that are kept in ``run``."""
+    """Writes classification.md, classification.json (command, rows, provenance) and figures/classification.png from the
+    rows that are kept in ``run``. Without new rows the date stays what it was."""
     from ganlab import plots
 
-    rows = read_rows(run)
-    table, about = summary(rows), provenance()
+    rows, kept = read_rows(run), run.path / "classification.json"
+    record = json.loads(kept.read_text()) if kept.exists() else {}
+    table, about = summary(rows), record["provenance"] if record.get("rows") == len(rows) else provenance()
     run.write_figure("classification", plots.classification(rows))
     date, seen = about["date"][:10], " or ".join(f"{n:,}" for n in sorted(set(rows["images_seen"])))
     seeds = " ".join(map(str, sorted(set(rows["seed"]))))
     real = " ".join(str(k) for k in sorted(set(rows["real"])) if k)
     command = f"ganlab classify --run {run.path} --real {real} --seeds {seeds}"
-    run.write_json("classification.json", {"command": command, "provenance": about})
+    run.write_json("classification.json", {"command": command, "rows": len(rows), "provenance": about})
     parts = [
         "# Does synthetic data help a classifier?",
         f"`{command}`, {date}, {about['cpu']}, torch {about['versions']['torch']}. Accuracy of small classifiers on "

@@ -219,15 +219,24 @@ def test_rows_of_another_generator_are_not_mixed(run, tmp_path):
     list(cas.classify(run, [2], [0]))
     kept = (run.path / cas.TABLE).read_bytes()
     shutil.copy(untrained(tmp_path / "other", seed=1).path / "generator.safetensors", run.path)
-    with pytest.raises(CasError, match=r"classification\.csv was made with another generator\.safetensors: delete"):
+    with pytest.raises(
+        CasError, match=r"classification\.csv was made with another generator\.safetensors or another recipe"
+    ):
         next(cas.classify(run, [5], [0]))
     assert (run.path / cas.TABLE).read_bytes() == kept
 
 
-def test_a_generators_digits_are_no_number(run):
-    row = table({(2, REAL): [0.5]}).assign(generator="0000000000012e45")
+def test_rows_of_another_recipe_are_not_mixed(run, monkeypatch):
+    list(cas.classify(run, [2], [0]))
+    monkeypatch.setattr(cas, "RECIPE", replace(cas.RECIPE, lr=cas.RECIPE.lr / 2))
+    with pytest.raises(CasError, match="another recipe of the classifiers: delete the table to begin again"):
+        next(cas.classify(run, [5], [0]))
+
+
+def test_the_digits_of_what_made_it_are_no_number(run):
+    row = table({(2, REAL): [0.5]}).assign(made_with="0000000000012e45")
     row.to_csv(run.path / cas.TABLE, index=False)
-    assert cas.read_rows(run)["generator"].tolist() == ["0000000000012e45"]
+    assert cas.read_rows(run)["made_with"].tolist() == ["0000000000012e45"]
 
 
 def test_two_processes_do_not_write_one_table(run):
@@ -364,10 +373,14 @@ def test_the_command_says_and_keeps_what_it_found(run, capsys):
     assert "| 5 " in report and "real and synthetic" in report
     assert read_png(run.path / "figures" / "classification.png").shape[2] == 3
 
+    record = run.path / "classification.json"
+    before = record.read_text()
     assert main(words) == 0
     assert "% right" not in capsys.readouterr().out, "nothing is trained again"
+    assert record.read_text() == before, "nor dated again"
     assert main([*words, "2"]) == 0
     assert capsys.readouterr().out.count("% right") == 5
+    assert record.read_text() != before
 
 
 def test_a_mistake_of_the_command_is_one_sentence(finished_run, capsys):
