@@ -1,7 +1,9 @@
 """The command line: what it makes, and the one sentence it answers a mistake with."""
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -146,3 +148,12 @@ def test_a_conditional_run_draws_the_classes_asked_for(tmp_path, capsys):
 def test_a_run_that_knows_no_classes_says_so(finished_run, tmp_path, capsys):
     assert main(["sample", "--run", str(finished_run.path), "--class", "ship", "--out", str(tmp_path / "x.npz")]) == 2
     assert "the run is not conditional, so classes ['ship'] cannot be chosen" in capsys.readouterr().err
+
+
+def test_a_study_goes_on_in_its_folder_and_starts_fresh_in_a_dated_one():
+    def out(*words: str) -> str:
+        make = ["make", "--dry-run", "--directory", str(Path(__file__).parents[1]), "noise-study", *words]
+        return re.search(r"--out (\S+)", subprocess.run(make, capture_output=True, text=True, check=True).stdout)[1]
+
+    assert out("STUDY=quick") == "results/quick"
+    assert re.fullmatch(r"results/quick-\d{4}-\d\d-\d\d-\d{4}", out("STUDY=quick", "FRESH=1"))
