@@ -52,11 +52,10 @@ def cutout(images: torch.Tensor, generator: torch.Generator, ratio: float = 0.5)
     n, _, height, width = images.shape
     device = images.device
     half = int(height * ratio + 0.5) // 2
-    y = torch.randint(0, height, (n, 1, 1), generator=generator, device=device)
-    x = torch.randint(0, width, (n, 1, 1), generator=generator, device=device)
-    inside = ((torch.arange(height, device=device)[:, None] - y).abs() < half) & (
-        (torch.arange(width, device=device) - x).abs() < half
-    )
+    y = torch.randint(0, height + 1, (n, 1, 1), generator=generator, device=device)
+    x = torch.randint(0, width + 1, (n, 1, 1), generator=generator, device=device)
+    down, right = torch.arange(height, device=device)[:, None] - y, torch.arange(width, device=device) - x
+    inside = (down >= -half) & (down < half) & (right >= -half) & (right < half)
     return images * ~inside[:, None]
 
 

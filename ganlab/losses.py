@@ -13,7 +13,8 @@ import torch.nn.functional as F
 class Loss(NamedTuple):
     """discriminator: (real logits (N,), fake logits (N,)) -> (its loss on real, its loss on fake), to be added
     generator: (fake logits (N,), real logits (N,) or None) -> G's loss. Every value is a mean over the batch, a scalar.
-    boundary: the logit above which D calls an image real. paired: G's loss needs the real logits too."""
+    boundary: the logit above which D calls an image real. paired: G's loss needs the real logits too, because nothing
+    but the difference between a real and a generated image's logit says anything; there is no boundary."""
 
     discriminator: Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
     generator: Callable[[torch.Tensor, torch.Tensor | None], torch.Tensor]
@@ -87,7 +88,8 @@ Judge = Callable[[torch.Tensor], torch.Tensor]  # images (N, C, H, W) -> logits 
 
 def squared_gradient(judge: Judge, images: torch.Tensor) -> torch.Tensor:
     """(N,) squared norms of the gradient of D's logit in each image: the core of R1 (on real images) and R2 (on
-    generated ones), which weigh its mean by gamma / 2 (Mescheder 2018, equations 9 and 10). Can be differentiated."""
+    generated ones), which weigh its mean by gamma / 2 (Mescheder 2018, equations 9 and 10). Can be differentiated.
+    Where D compares a batch's images, as batch norm does, it is the gradient of all their logits together."""
     images = images.detach().requires_grad_()
     (gradient,) = torch.autograd.grad(judge(images).sum(), images, create_graph=True)
     return gradient.flatten(1).square().sum(1)
@@ -96,12 +98,12 @@ def squared_gradient(judge: Judge, images: torch.Tensor) -> torch.Tensor:
 def gradient_penalty(judge: Judge, real: torch.Tensor, fake: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     """Mean of (|gradient| - 1)^2 at images on the straight way from a real to a generated one, at a random place each
     (Gulrajani 2017, equation 3); a scalar that can be differentiated."""
-    share = torch.rand(len(real), 1, 1, 1, generator=generator, device=real.device)
+    share = torch.rand(len(real), 1, 1, 1, generator=generator, device=real.device, dtype=real.dtype)
     between = torch.lerp(real.detach(), fake.detach(), share)
     return (squared_gradient(judge, between).clamp(min=1e-12).sqrt() - 1).square().mean()
 
 
 def feature_matching(real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
     """Squared distance between the batch means of D's features (N, F) of real and generated images (Salimans 2016,
-    section 3.1), a mean over the F features."""
-    return (real.flatten(1).mean(0).detach() - fake.flatten(1).mean(0)).square().mean()
+    section 3.1)."""
+    return (real.flatten(1).mean(0).detach() - fake.flatten(1).mean(0)).square().sum()

@@ -240,8 +240,11 @@ class Training:
         self.d_optimiser.zero_grad()
         (d_real + d_fake + penalty).backward()
         self.d_optimiser.step()
-        boundary = self.loss.boundary
-        right = ((real_logits > boundary).float().mean(), (fake_logits < boundary).float().mean())
+        paired, boundary = self.loss.paired, self.loss.boundary
+        right = (
+            (real_logits > (fake_logits if paired else boundary)).float().mean(),
+            (fake_logits < (real_logits if paired else boundary)).float().mean(),
+        )
         return d_real, d_fake, penalty, *right
 
     def _penalty(self, real: torch.Tensor, fake: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor:

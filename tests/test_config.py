@@ -48,7 +48,7 @@ def test_every_preset_survives_json(preset):
         ({"loss": "wasserstein", "d_norm": "none"}, "without a bound on D's gradient: give gradient_penalty 10"),
         ({"minibatch": "discrimination", "gradient_penalty": 10.0, "d_norm": "none"}, "that layer compares them"),
         ({"minibatch": "discrimination", "discriminator": "dcgan"}, "no dense layer to put it before"),
-        ({"minibatch": "discrimination", "batch_size": 1}, "batch_size is 1: it must be at least 2"),
+        ({"minibatch": "discrimination", "batch_size": 1}, "batch_size is 1: batch norm and minibatch layers compare"),
         ({"compile": True, "r1": 0.5}, "torch.compile cannot differentiate twice; switch it off"),
         ({"epoch_images": 31}, "an epoch takes at least the 32 images of one step"),
         ({"discriminator": "residual"}, "discriminator residual with d_norm batch"),

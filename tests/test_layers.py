@@ -10,7 +10,7 @@ from torch.autograd import gradcheck
 from torch.nn.utils.parametrizations import spectral_norm
 from torch.nn.utils.parametrize import register_parametrization
 
-from ganlab.layers import MinibatchDeviation, MinibatchDiscrimination, SpectralNorm, UpsampleConv2d
+from ganlab.layers import DownsampleConv2d, MinibatchDeviation, MinibatchDiscrimination, SpectralNorm, UpsampleConv2d
 
 
 def stream(seed: int = 0) -> torch.Generator:
@@ -35,9 +35,10 @@ def test_upsampling_folded_into_the_convolution_gives_the_same_images_and_gradie
         torch.testing.assert_close(a, b)
 
 
-def test_the_folded_layer_passes_gradcheck_twice():
-    layer = UpsampleConv2d(2, 2).double()
-    x = torch.randn(1, 2, 2, 3, dtype=torch.float64, generator=stream(), requires_grad=True)
+@pytest.mark.parametrize("folded", [UpsampleConv2d, DownsampleConv2d])
+def test_the_folded_layers_pass_gradcheck_twice(folded):
+    layer = folded(2, 2).double()
+    x = torch.randn(1, 2, 2, 4, dtype=torch.float64, generator=stream(), requires_grad=True)
 
     def run(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         return torch.func.functional_call(layer, {"weight": weight}, (x,))

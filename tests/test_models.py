@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from ganlab import models, priors
-from ganlab.config import Config
+from ganlab.config import PRESETS, Config
 from ganlab.sample import evaluation_latents
 
 
@@ -84,6 +84,24 @@ def test_preset_has_the_layers_and_hyperparameters_of_its_source(preset):
     assert all(layer.negative_slope == 0.2 for layer in [*g, *d] if isinstance(layer, nn.LeakyReLU))
     if preset == "dcgan":
         assert not any(isinstance(layer, nn.Linear) for layer in [*g, *d])
+
+
+# The presets that seed from papers: what each has from its own. Their layers are tested below and in test_residual.
+PAPERS = {
+    "fast": {"loss": "hinge", "d_norm": "spectral", "d_steps": 1, "diffaugment": ["color", "translation"],
+             "batch_size": 16, "g_lr": 5e-4, "d_lr": 5e-4, "beta1": 0.0, "beta2": 0.99},
+    "sngan-resnet": {"loss": "hinge", "d_norm": "spectral", "g_lr": 2e-4, "d_lr": 2e-4, "beta1": 0.0, "beta2": 0.9,
+                     "batch_size": 32, "diffaugment": []},
+    "r3gan-small": {"loss": "relativistic", "d_norm": "none", "r1": 0.05, "r2": 0.05, "gradient_penalty": 0.0,
+                    "g_lr": 2e-4, "d_lr": 2e-4, "beta1": 0.0, "beta2": 0.99, "batch_size": 32, "latent_dim": 100},
+}  # fmt: skip
+
+
+def test_every_preset_is_held_to_its_source():
+    assert {*SOURCES, *PAPERS} == set(PRESETS)
+    for preset, fields in PAPERS.items():
+        config = Config.from_preset(preset)
+        assert {key: getattr(config, key) for key in fields} == fields
 
 
 @pytest.mark.parametrize("resolution", [32, 64, 128])

@@ -1,5 +1,6 @@
 """A run is a function of its config: the same bits again, across kills, and with only the prior different."""
 
+import math
 import os
 import random
 import signal
@@ -11,6 +12,7 @@ import pytest
 import torch
 from conftest import ROOT, TINY, ganlab, options
 
+from ganlab import losses
 from ganlab import train as training
 from ganlab.config import PRESETS, Config, ConfigError
 from ganlab.runs import Run
@@ -53,6 +55,45 @@ def test_every_preset_trains_at_every_resolution(tmp_path, preset, resolution):
     assert events[-2].images.shape[1:] == (3, resolution, resolution)
     row = events[-1].row["final"]
     assert (row["penalty"] > 0) == (settings.gradient_penalty + settings.r1 + settings.r2 > 0)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_trains_with_classes(tmp_path, preset):
+    narrow = {"batch_size": 4, "g_channels": 4, "d_channels": 4, "latent_dim": 8, "eval_every": 0, "limit": 20}
+    data = {"dataset": "shapes", "classes": ["warm-disc", "cool-disc"], "conditional": True}
+    events = run_to_the_end(Config.from_preset(preset, **narrow, **data, epochs=1), tmp_path)
+    assert math.isfinite(events[-1].row["final"]["g_loss"])
+    assert events[-2].images.shape[0] == 16, "a class a row"
+
+
+def test_penalties_are_weighed_and_added_up():
+    real, fake = torch.rand(16, 3, 32, 32), -torch.rand(16, 3, 32, 32)
+    weights = {"d_norm": "none", "d_dropout": 0.0, "gradient_penalty": 10.0, "r1": 0.5, "r2": 3.0}
+    session = Training(config("nyu-wgan", **weights), load_data(config()))
+    for weight in session.d.parameters():  # as drawn, D is so flat that R1 and R2 would not be seen beside the other
+        weight.data.mul_(8)
+    before = session.streams["augment"].get_state()
+    found = session._penalty(real, fake, None)
+    session.streams["augment"].set_state(before)
+    parts = [
+        10 * losses.gradient_penalty(session.d, real, fake, session.streams["augment"]),
+        0.25 * losses.squared_gradient(session.d, real).mean(),
+        1.5 * losses.squared_gradient(session.d, fake).mean(),
+    ]
+    assert found.item() == pytest.approx(sum(parts).item(), rel=1e-5)
+    assert min(parts) > 0.01 * found
+
+
+def test_ds_accuracy_is_that_of_pairs_where_the_loss_is():
+    """The relativistic loss leaves the level of D's logits open: only which of two is higher says anything."""
+    quiet = {"diffaugment": [], "instance_noise": 0.0, "d_dropout": 0.0}
+    session = Training(config("r3gan-small", **quiet), load_data(config()))
+    real, fake = (0.1 * torch.randn(16, 3, 32, 32, generator=session.streams["augment"]) for _ in range(2))
+    right = (session.d(real) > session.d(fake)).float().mean()
+    session._logits = lambda images, labels: session.d(images) + 100
+    *_, on_real, on_fake = session.discriminator_step(real, fake)
+    assert on_real == on_fake == right
+    assert 0 < right < 1
 
 
 @pytest.mark.parametrize("preset", ["conv-noise", "dcgan", "fast"])
