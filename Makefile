@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 CLASS  ?= automobile
 PRESET ?= fast
 PRIOR  ?= gaussian
-EPOCHS ?= 75
+EPOCHS ?=
 SEED   ?= 0
 # its folder: the class, and whatever else was asked for that is not the default
 empty  :=
@@ -34,8 +34,8 @@ help:  ## this list
 demo: $(VENV)/installed  ## train on procedural shapes, no download; a few minutes; results/demo/experiment.ipynb
 	$(BIN)/ganlab experiment --dataset shapes --epochs 5 --snapshot-epochs 1 2 3 4 5 --out results/demo
 
-experiment: $(VENV)/installed  ## one class of CIFAR-10: CLASS= PRESET= PRIOR= EPOCHS= SEED= OUT=
-	$(BIN)/ganlab experiment --preset $(PRESET) --classes $(CLASS) --prior $(PRIOR) --epochs $(EPOCHS) --seed $(SEED) --out $(OUT)
+experiment: $(VENV)/installed  ## one class of CIFAR-10: CLASS= PRESET= PRIOR= EPOCHS= (the preset's) SEED= OUT=
+	$(BIN)/ganlab experiment --preset $(PRESET) --classes $(CLASS) --prior $(PRIOR) $(if $(EPOCHS),--epochs $(EPOCHS)) --seed $(SEED) --out $(OUT)
 
 evaluate: $(VENV)/installed  ## score a finished run beside its real-vs-real floor: RUN=
 	$(BIN)/ganlab evaluate --run $(RUN) --notebook

@@ -150,10 +150,19 @@ def test_a_run_that_knows_no_classes_says_so(finished_run, tmp_path, capsys):
     assert "the run is not conditional, so classes ['ship'] cannot be chosen" in capsys.readouterr().err
 
 
+def dry_run(*words: str) -> str:
+    make = ["make", "--dry-run", "--directory", str(Path(__file__).parents[1]), *words]
+    return subprocess.run(make, capture_output=True, text=True, check=True).stdout
+
+
+def test_make_leaves_the_epochs_to_the_preset_unless_told():
+    assert "--epochs" not in dry_run("experiment", "PRESET=t2")
+    assert "--epochs 3 " in dry_run("experiment", "PRESET=t2", "EPOCHS=3")
+
+
 def test_a_study_goes_on_in_its_folder_and_starts_fresh_in_a_dated_one():
     def out(*words: str) -> str:
-        make = ["make", "--dry-run", "--directory", str(Path(__file__).parents[1]), "noise-study", *words]
-        return re.search(r"--out (\S+)", subprocess.run(make, capture_output=True, text=True, check=True).stdout)[1]
+        return re.search(r"--out (\S+)", dry_run("noise-study", *words))[1]
 
     assert out("STUDY=quick") == "results/quick"
     assert re.fullmatch(r"results/quick-\d{4}-\d\d-\d\d-\d{4}", out("STUDY=quick", "FRESH=1"))

@@ -40,6 +40,15 @@ def test_the_experiment_runs_in_batch_and_its_notebook_is_fit_for_github(tmp_pat
     assert again.returncode == 0, again.stderr
 
 
+def test_the_experiment_of_a_conditional_run_knows_its_classes(tmp_path):
+    settings = {**TINY, "limit": 64, "epochs": 1, "conditional": True}
+    names = {key: settings.pop(key) for key in ("dataset", "latent_dim", "epochs")}
+    path = execute("experiment", tmp_path / "experiment.ipynb",
+                   {**names, "classes": [], "out": str(tmp_path), "settings": settings}, quiet=True)  # fmt: skip
+    said = nbformat.writes(nbformat.read(path, as_version=4))
+    assert said.count("Embedding(") > 2, "in the layers of G and of D"
+
+
 def test_killing_the_batch_run_costs_only_the_steps_since_the_last_checkpoint(tmp_path):
     settings = TINY | {"epochs": 300, "checkpoint_seconds": 0.2, "snapshot_epochs": [300]}
     out = tmp_path / "run"
