@@ -12,7 +12,7 @@ import torch
 from ganlab.augment import augment_real
 from ganlab.config import Config
 from ganlab.data import ImageSet
-from ganlab.models import build, to_float, to_uint8
+from ganlab.models import build, summary, to_float, to_uint8
 from ganlab.runs import Run
 from ganlab.stats import mean_interval
 from ganlab.study import Planned, Study
@@ -76,21 +76,36 @@ def floors(study: Study) -> pd.DataFrame:
 
 
 def about(study: Study) -> pd.DataFrame:
-    """What each cell is: a row of networks, parameters, loss and batch, and the seconds that 10,000 images took."""
+    """What each cell is: a row of networks, parameters, loss and batch, the images that a run of it sees, and the
+    seconds that an epoch (a pass over the data) took on one thread."""
     rows, finished = [], done(study)
     for planned in {planned.cell: planned for planned in study.runs}.values():
         config = planned.config
         networks = build(config, torch.Generator())
         g, d = (sum(parameter.numel() for parameter in network.parameters()) for network in networks)
-        runs = [Run(other.path).metrics for other in finished if other.cell == planned.cell]
-        taken = [10_000 / run["images_per_second"] for run in runs]
+        runs = [Run(other.path) for other in finished if other.cell == planned.cell]
+        taken = [run.images / run.metrics["images_per_second"] for run in runs]
         rows.append({
             "cell": planned.cell, "classes": ", ".join(config.classes) or "all", "generator": config.generator,
             "G parameters": g, "discriminator": f"{config.discriminator}, norm {config.d_norm}", "D parameters": d,
             "loss": config.loss, "batch": config.batch_size, "D steps": config.d_steps,
-            "seconds per 10,000 images": np.mean(taken) if taken else math.nan, "seeds": len(runs),
+            "images seen": config.epochs * config.epoch_images,
+            "seconds per epoch": np.mean(taken) if taken else math.nan, "seeds": len(runs),
         })  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def architecture(config: Config) -> str:
+    """Two lines of Markdown: G's and D's layers that have weights, in order, each with the shape that it returns; norms
+    and activations are left out."""
+    latents, images = torch.zeros(2, config.latent_dim), torch.zeros(2, 3, config.resolution, config.resolution)
+    labels = [] if not config.conditional else [torch.zeros(2, dtype=torch.int64)]
+    lines = []
+    for name, network, given in zip("GD", build(config, torch.Generator()), (latents, images), strict=True):
+        layers = [(row["layer"].split("(")[0], row["output"]) for row in summary(network, given, *labels)[:-1]
+                  if row["parameters"] and "Norm" not in row["layer"]]  # fmt: skip
+        lines.append(f"- {name}: " + ", ".join(f"{layer} {output}" for layer, output in layers))
+    return "\n".join(lines)
 
 
 def answer(study: Study, every: pd.DataFrame) -> str:
@@ -119,11 +134,13 @@ def answer(study: Study, every: pd.DataFrame) -> str:
 # --- an augmentation that leaks -------------------------------------------------------------------------------------
 
 
-def black_corners(images: torch.Tensor, side: int = 2, dark: int = 16) -> float:
-    """The share of images uint8 (N, 3, R, R) of which at least one corner of ``side`` x ``side`` pixels is black (no
-    value above ``dark``): what turned and shifted images have and photographs hardly."""
+def flat_corners(images: torch.Tensor, level: float, side: int = 2, reach: int = 16) -> float:
+    """The share of images uint8 (N, 3, R, R) of which at least one corner of ``side`` x ``side`` pixels lies within
+    ``reach`` of ``level`` in every value: what shifted and turned images have and photographs hardly."""
     ends = (slice(None, side), slice(-side, None))
-    corners = [images[:, :, rows, columns].amax((1, 2, 3)) <= dark for rows in ends for columns in ends]
+    corners = [
+        (images[:, :, rows, columns] - level).abs().amax((1, 2, 3)) <= reach for rows in ends for columns in ends
+    ]
     return torch.stack(corners).any(0).double().mean().item()
 
 

@@ -120,6 +120,11 @@ class Run:
         return Config.from_dict(self._read("config.json")["config"])
 
     @property
+    def images(self) -> int:
+        """How many images its data are."""
+        return self._read("config.json")["data"]["images"]
+
+    @property
     def metrics(self) -> dict[str, Any]:
         return self._read("metrics.json")
 

@@ -100,18 +100,28 @@ def test_the_answer_ranks_cells_of_the_same_images_and_says_what_real_ones_score
 def test_about_counts_parameters_and_times_what_is_done(plan):
     table = comparison.about(plan).set_index("cell")
     assert table.loc["one class", "classes"] == "warm-ring" and table.loc["fast", "seeds"] == 1
-    assert table.loc["t2", "D parameters"] > 0 and table["seconds per 10,000 images"].notna().all()
+    assert table.loc["t2", "D parameters"] > 0 and table["seconds per epoch"].notna().all()
+    assert set(table["images seen"]) == {96}
 
 
-def test_black_corners_are_found_and_come_with_turned_images():
+def test_an_architecture_is_its_layers_with_weights():
+    g, d = comparison.architecture(Config.from_preset("dcgan", conditional=True, classes=["cat", "dog"])).split("\n")
+    assert g.startswith("- G: ConvTranspose2d 256 x 4 x 4, ") and g.endswith("ConvTranspose2d 3 x 32 x 32")
+    assert d.startswith("- D: Conv2d 64 x 16 x 16, Conv2d 128 x 8 x 8, Conv2d 256 x 4 x 4")
+    assert "Embedding" in g and "Embedding" in d and "ReLU" not in g + d
+
+
+def test_flat_corners_are_found_and_come_with_turned_images():
     images = torch.full((4, 3, 32, 32), 200, dtype=torch.uint8)
     images[0, :, :2, :2] = 0
     images[1, :, -2:, :2] = 16
     images[2, :, :2, 0] = 0  # half a corner
-    assert comparison.black_corners(images) == 0.5
+    assert comparison.flat_corners(images, 0) == 0.5
+    assert comparison.flat_corners(images, 200) == 1.0
+    assert comparison.flat_corners(images, 127.5) == 0.0
     data = ImageSet(images[3:].repeat(50, 1, 1, 1), torch.zeros(50, dtype=torch.int64), ["a"], "made", "train")
     seen = comparison.as_trained(data, Config.from_preset("t2"))
-    assert comparison.black_corners(seen) > 0.8 > comparison.black_corners(data.images)
+    assert comparison.flat_corners(seen, 0) > 0.8 > comparison.flat_corners(data.images, 0)
 
 
 def test_the_notebook_shows_every_preset(plan, tmp_path):
@@ -119,6 +129,10 @@ def test_the_notebook_shows_every_preset(plan, tmp_path):
                                                             "out": str(plan.root)}, quiet=True)  # fmt: skip
     assert problems(path, executed=True) == []
     said = nbformat.writes(nbformat.read(path, as_version=4))
-    assert all(f"**{cell['name']}**" in said for cell in CELLS) and "With at least one black corner" in said
+    assert (
+        all(f"**{cell['name']}**" in said for cell in CELLS)
+        and "With at least one corner" in said
+        and "ConvTranspose2d 3 x 32 x 32" in said
+    )
     tables = [pd.read_csv(plan.root / f"equal_{name}.csv") for name in ("minutes", "images")]
     assert all(table["cell"].tolist() == ["fast", "t2", "one class"] for table in tables)
