@@ -191,7 +191,10 @@ def test_under_three_pairs_there_is_no_interval(n):
     assert found["verdict"] == ("no difference found" if n == 2 else "no test")
 
 
-@pytest.mark.parametrize("shift, verdict", [(0, "identical"), (-1, "no test"), (0.001, "no test")])
+@pytest.mark.parametrize(
+    "shift, verdict",
+    [(0, "identical"), (-1, "no test, lower alike in all pairs"), (0.001, "no test, higher alike in all pairs")],
+)
 def test_equal_differences_give_a_point_and_no_p(shift, verdict):
     base = np.array([731.3, 86.1, 9.7, 1042.2, 119.9])  # adding 0.001 is rounded differently for each
     found = row(compare(study(gaussian=base, uniform=base + shift), ["fd"]), "uniform")
@@ -239,12 +242,12 @@ def test_smallest_detectable_comes_from_the_null_of_the_cell_or_a_borrowed_one()
     without = other[other["prior"] != "gaussian-null"]
     both = pd.concat([own, without])
     assert row(compare(both, ["fd"]), "uniform", cell="slow")[["smallest_detectable"]].isna().all()
-    found = compare(both, ["fd"], null_cell="fast")
+    found = compare(both, ["fd"], nulls={"slow": "fast"})
     borrowed, mine = (row(found, "uniform", cell=cell) for cell in ("slow", "fast"))
     assert borrowed["smallest_detectable"] == mine["smallest_detectable"] and borrowed["null_cell"] == "fast"
     differences = paired_differences(own, ["fd"]).query("prior == 'gaussian-null'")["difference"]
     assert mine["smallest_detectable"] == pytest.approx(1.6820 * differences.std(), rel=1e-4)  # noncentral t, n = 5
-    kept = compare(pd.concat([own, other]), ["fd"], null_cell="fast")
+    kept = compare(pd.concat([own, other]), ["fd"], nulls={"slow": "fast"})
     assert row(kept, "uniform", cell="slow")["null_cell"] == "slow"
 
 
@@ -285,7 +288,7 @@ def test_verdict_weighs_the_test_against_the_null(differences, null, verdict):
          "cell fast holds prior gaussian-null with seed 1 more than once"),
         (lambda: rates(pd.concat([noisy(), noisy()[:1]]), {"fd": 0}), "more than once"),
         (lambda: compare(noisy().assign(cell=None), ["fd"]), "no cell, prior or seed"),
-        (lambda: compare(noisy(), ["fd"], null_cell="slow"), "null_cell is 'slow': the cells are fast"),
+        (lambda: compare(noisy(), ["fd"], nulls={"fast": "slow"}), "nulls name slow: the cells are fast"),
     ],
 )  # fmt: skip
 def test_runs_that_cannot_be_compared_are_answered_in_a_sentence(call, message):
