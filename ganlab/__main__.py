@@ -107,7 +107,8 @@ def study(options: dict[str, Any]) -> None:
             return
     from ganlab.notebooks import execute
 
-    print(execute(plan.notebook, plan.report, {"study": options["study"], "out": str(plan.root)}))
+    for name in reversed(plan.notebooks):  # the answer last: it says that all is told
+        print(execute(name, plan.root / f"{name}.ipynb", {"study": options["study"], "out": str(plan.root)}))
 
 
 def report(options: dict[str, Any]) -> None:

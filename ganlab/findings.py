@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from torch import nn
 
 from ganlab import metrics, priors, stats
+from ganlab.config import Config
 from ganlab.evaluate import references
 from ganlab.features import get as extractor
 from ganlab.features import reference_features
-from ganlab.models import generate
+from ganlab.models import build, generate
 from ganlab.runs import Run
 from ganlab.sample import evaluation_latents
 from ganlab.study import NULL, Planned, Study
@@ -25,6 +27,7 @@ QUALITY = ("fd_train", "fd_test", "kid_train", "precision_train", "density_train
 DIVERSITY = ("recall_train", "coverage_train", "duplicate_rate_train")
 METRICS = QUALITY + DIVERSITY
 COLLAPSE = 2.0  # a run whose last distance is so many times its best has collapsed
+OUTLIER = 2.0  # a run whose distance is so many times its prior's median is spoken of
 
 
 # --- tables ---------------------------------------------------------------------------------------------------------
@@ -32,9 +35,10 @@ COLLAPSE = 2.0  # a run whose last distance is so many times its best has collap
 
 def runs_table(study: Study) -> pd.DataFrame:
     """One row a planned run, in the study's order: ``cell, preset, prior, arm, latent_dim, seed, status, collapsed,
-    images_seen, training_seconds, best_epoch`` and the metrics, NaN where a run is not done."""
+    images_seen, training_seconds, best_epoch, last_score, best_score`` (Frechet distances while it trained) and the
+    metrics of the final generator, NaN where a run is not done."""
     found = pd.DataFrame([_row(planned) for planned in study.runs])
-    outcomes = ("collapsed", "images_seen", "training_seconds", "best_epoch", *METRICS)
+    outcomes = ("collapsed", "images_seen", "training_seconds", "best_epoch", "last_score", "best_score", *METRICS)
     return found.reindex(columns=[*found, *(name for name in outcomes if name not in found)])
 
 
@@ -54,6 +58,8 @@ def _row(planned: Planned) -> dict[str, Any]:
         "images_seen": found["images_seen"],
         "training_seconds": found["training_seconds"],
         "best_epoch": best.get("epoch"),
+        "last_score": last.get(distance),
+        "best_score": best.get(distance),
     }
     for name, values in _evaluation(found).items():
         row[name] = values["value"]
@@ -80,11 +86,12 @@ def floors(study: Study) -> pd.DataFrame:
 
 
 def with_references(runs: pd.DataFrame, study: Study) -> pd.DataFrame:
-    """The runs, and for each cell without Gaussian runs those of the cell it refers to, for the seeds it has."""
+    """The runs, and for each cell without Gaussian runs those of the cell it refers to, for the seeds it has; the null
+    stays where it is, ``summary`` takes all its pairs."""
     frames = [runs]
     for cell, other in study.references.items():
         seeds = runs.loc[runs["cell"] == cell, "seed"].unique()
-        borrowed = runs[(runs["cell"] == other) & runs["prior"].isin(["gaussian", NULL]) & runs["seed"].isin(seeds)]
+        borrowed = runs[(runs["cell"] == other) & (runs["prior"] == stats.REFERENCE) & runs["seed"].isin(seeds)]
         frames.append(borrowed.assign(cell=cell))
     return pd.concat(frames, ignore_index=True)
 
@@ -98,11 +105,12 @@ def finished(runs: pd.DataFrame, study: Study) -> pd.DataFrame:
 
 
 def summary(runs: pd.DataFrame, study: Study, names: list[str] | None = None) -> pd.DataFrame:
-    """``stats.compare`` of every cell that has a finished Gaussian run, one row a cell, metric and prior."""
+    """``stats.compare`` of every cell that has a finished Gaussian run, one row a cell, metric and prior. A cell that
+    refers to another's Gaussian runs is held against that one's null."""
     done = finished(runs, study)
     names = [name for name in names or METRICS if name in done]
-    null = done.loc[done["prior"] == NULL, "cell"]
-    return stats.compare(done, names, null_cell=null.iloc[0] if len(null) else None)
+    nulls = {cell: other for cell, other in study.references.items() if {cell, other} <= set(done["cell"])}
+    return stats.compare(done, names, nulls)
 
 
 def present(found: pd.DataFrame, names: Sequence[str]) -> list[str]:
@@ -112,6 +120,38 @@ def present(found: pd.DataFrame, names: Sequence[str]) -> list[str]:
 
 def floor_values(table: pd.DataFrame) -> pd.Series:
     return table.set_index("metric")["floor"]
+
+
+def beside(runs: pd.DataFrame, cell: str) -> pd.DataFrame:
+    """What is measured beside the comparisons: a row a prior, means over the seeds of a cell's finished runs. The last
+    and the best score while they trained, the epoch of the best, the mean distance from a generated image to the
+    nearest training image (small where a generator copies)."""
+    names = ["last_score", "best_score", "best_epoch", "nearest_train_train"]
+    done = runs[(runs["cell"] == cell) & (runs["status"] == "done")]
+    return done.reindex(columns=["prior", *names]).groupby("prior", sort=False)[names].mean().reset_index()
+
+
+def null_sentence(found: pd.DataFrame, cell: str, metric: str = "fd_train") -> str:
+    """What no effect looks like in a cell: the null's own difference, and what can be found beside it."""
+    rows = found[(found["cell"] == cell) & (found["metric"] == metric)]
+    null = rows[rows["prior"] == NULL]
+    if null.empty or null["smallest_detectable"].isna().all():
+        return "There are too few pairs of the null to say what no effect looks like."
+    row = null.iloc[0]
+    return (
+        f"Between Gaussian and Gaussian with other latents, {row['n']} pairs, {metric} differs by "
+        f"{row['difference']:+.3g} (95 % interval {row['t_low']:+.3g} to {row['t_high']:+.3g}) at a mean of "
+        f"{row['reference_mean']:.3g}. By that spread one uncorrected test on as many pairs finds a difference of "
+        f"{row['smallest_detectable']:.3g} four times in five; to correct for {len(rows) - 1} priors asks for more."
+    )
+
+
+def score_floor(study: Study) -> float | None:
+    """What real images score in the place of the generated ones while a run trains; None without a scored run."""
+    for planned in study.runs:
+        if planned.status == "done" and (scored := Run(planned.path).metrics.get("scored")):
+            return next((value for name, value in scored["floor"].items() if name.startswith("f")), None)
+    return None
 
 
 def histories(study: Study, cell: str) -> pd.DataFrame:
@@ -158,76 +198,149 @@ def swap(trained: dict[str, tuple[torch.nn.Module, Any]], n: int = 2000) -> pd.D
 
 # --- predictions ----------------------------------------------------------------------------------------------------
 
+MARGIN = 0.25  # of Gaussian's mean: what lies within it is called as good
+Found = tuple[str, str]  # (yes, no, undecided or open, the numbers)
+
 
 @dataclass(frozen=True)
 class Prediction:
-    """statement: what was expected before any run. test: (runs, summary) -> (whether it held or None, the numbers)."""
+    """statement: what was expected before any run that it speaks of. test: (runs, summary) -> whether it held."""
 
     statement: str
-    test: Callable[[pd.DataFrame, pd.DataFrame], tuple[bool | None, str]]
+    test: Callable[[pd.DataFrame, pd.DataFrame], Found]
 
 
-def _ties(cell: str) -> Callable[[pd.DataFrame, pd.DataFrame], tuple[bool | None, str]]:
-    def test(runs: pd.DataFrame, found: pd.DataFrame) -> tuple[bool | None, str]:
-        rows = found[(found["cell"] == cell) & (found["metric"] == "fd_train") & (found["prior"] != NULL)]
-        rows = rows[rows["n"] >= 2]
-        if rows.empty:
-            return None, "no pairs yet"
-        apart = rows[rows["p_holm"] < 0.05]
-        share = (rows["difference"].abs() / rows["reference_mean"]).max()
-        names = ", ".join(f"{row.prior} {row.difference:+.3g}" for row in apart.itertuples()) or "none"
-        detectable = rows["smallest_detectable"].max()
-        return apart.empty, (
-            f"differences in fd_train with Holm-adjusted p < 0.05: {names}; the largest difference is {share:.0%} of "
-            f"Gaussian's mean; smallest detectable {detectable:.3g}"
-        )
-
-    return test
+def _decided(rows: pd.DataFrame) -> tuple[bool, bool]:
+    """(some prior of a summary's rows differs, Holm-adjusted p < 0.05; all 95 % intervals lie within ``MARGIN``)"""
+    reach = np.maximum(rows["t_low"].abs(), rows["t_high"].abs()) / rows["reference_mean"].abs()
+    return bool((rows["p_holm"] < stats.ALPHA).any()), bool((reach <= MARGIN).all())
 
 
-def _raw_is_absorbed(standardised: str, raw: str) -> Callable[[pd.DataFrame, pd.DataFrame], tuple[bool | None, str]]:
-    def test(runs: pd.DataFrame, found: pd.DataFrame) -> tuple[bool | None, str]:
-        done = runs[runs["status"] == "done"]
-        pair = done[done["cell"].isin([standardised, raw])]
-        wide = pair.pivot_table(index=["prior", "seed"], columns="cell", values="fd_train")
-        if not {standardised, raw} <= set(wide) or len(wide.dropna()) < 2:
-            return None, "no pairs yet"
-        both = np.log(wide.dropna())
-        shift = (both[raw] - both[standardised]).groupby("prior").mean()
-        spread = _null_spread(runs, standardised)
-        if spread is None:
-            return None, "no null runs yet"
-        words = ", ".join(f"{prior} {np.exp(value):.2f}" for prior, value in shift.items())
-        return bool((shift.abs() <= 2 * spread).all()), (
-            f"fd_train raw / standardised: {words}; twice the null's standard deviation is a factor of "
-            f"{np.exp(2 * spread):.2f}"
-        )
-
-    return test
+def _rows(found: pd.DataFrame, cell: str, metric: str, *names: str) -> pd.DataFrame:
+    """A cell's rows of a metric that have two pairs or more, of the priors named or of all."""
+    rows = found[(found["cell"] == cell) & (found["metric"] == metric) & (found["prior"] != NULL) & (found["n"] >= 2)]
+    return rows[rows["prior"].isin(names)] if names else rows
 
 
-def _null_spread(runs: pd.DataFrame, cell: str) -> float | None:
-    """Standard deviation over seeds of log fd_train, null against Gaussian; None under 3 pairs."""
-    rows = runs[(runs["cell"] == cell) & (runs["status"] == "done")].pivot_table(
-        index="seed", columns="prior", values="fd_train"
+def _numbers(rows: pd.DataFrame) -> str:
+    each = ", ".join(
+        f"{row.prior} {row.difference / row.reference_mean:+.0%} "
+        f"({row.t_low / row.reference_mean:+.0%} to {row.t_high / row.reference_mean:+.0%})"
+        for row in rows.itertuples()
     )
-    if not {"gaussian", NULL} <= set(rows) or len(rows[["gaussian", NULL]].dropna()) < 3:
-        return None
-    return float(np.log(rows[NULL] / rows["gaussian"]).std(ddof=1))
+    return f"{each}; smallest Holm-adjusted p {rows['p_holm'].min():.2g}"
 
 
-def _duplicates(cell: str) -> Callable[[pd.DataFrame, pd.DataFrame], tuple[bool | None, str]]:
-    def test(runs: pd.DataFrame, found: pd.DataFrame) -> tuple[bool | None, str]:
-        rows = runs[(runs["cell"] == cell) & (runs["status"] == "done")]
+def _ties(cell: str) -> Callable[[pd.DataFrame, pd.DataFrame], Found]:
+    """yes: every prior is as good as Gaussian."""
+
+    def test(runs: pd.DataFrame, found: pd.DataFrame) -> Found:
+        rows = _rows(found, cell, "fd_train")
         if rows.empty:
-            return None, "no runs yet"
-        rates = rows.groupby("prior")["duplicate_rate_train"].mean()
-        discrete = [name for name in rates.index if name in priors.PRIORS and priors.PRIORS[name].discrete]
-        other = [name for name in rates.index if name not in discrete and name != NULL]
-        words = ", ".join(f"{name} {rate:.1%}" for name, rate in rates.items())
-        return bool("bernoulli" in rates and rates["bernoulli"] > 0.9 and (rates[other] < 0.01).all()), words
+            return "open", "no pairs yet"
+        apart, alike = _decided(rows)
+        return "no" if apart else "yes" if alike else "undecided", f"fd_train: {_numbers(rows)}"
 
     return test
+
+
+def _some_effect(cell: str) -> Callable[[pd.DataFrame, pd.DataFrame], Found]:
+    """The contrary of ``_ties``."""
+
+    def test(runs: pd.DataFrame, found: pd.DataFrame) -> Found:
+        held, numbers = _ties(cell)(runs, found)
+        return {"yes": "no", "no": "yes"}.get(held, held), numbers
+
+    return test
+
+
+def _better(*wanted: tuple[str, str, str, int]) -> Callable[[pd.DataFrame, pd.DataFrame], Found]:
+    """wanted: (cell, prior, metric, the sign that is better). yes: each differs from Gaussian for the better; no: one
+    for the worse, or it is as good."""
+
+    def test(runs: pd.DataFrame, found: pd.DataFrame) -> Found:
+        parts = [(_rows(found, cell, metric, prior), sign) for cell, prior, metric, sign in wanted]
+        if any(rows.empty for rows, _ in parts):
+            return "open", "no pairs yet"
+        held = []
+        for rows, sign in parts:
+            apart, alike = _decided(rows)
+            good = sign * rows["difference"].iloc[0] > 0
+            held.append("yes" if apart and good else "no" if apart or alike else "undecided")
+        said = "; ".join(f"{rows['metric'].iloc[0]}: {_numbers(rows)}" for rows, _ in parts)
+        return "no" if "no" in held else "undecided" if "undecided" in held else "yes", said
+
+    return test
+
+
+def _raw_is_absorbed(standardised: str, raw: str) -> Callable[[pd.DataFrame, pd.DataFrame], Found]:
+    """Of each prior the logarithm of raw over standardised, paired by seed. yes: all 95 % intervals lie within
+    ``MARGIN``; no: one p times their number is under 0.05."""
+
+    def test(runs: pd.DataFrame, found: pd.DataFrame) -> Found:
+        done = runs[(runs["status"] == "done") & runs["cell"].isin([standardised, raw])]
+        wide = done.pivot_table(index=["prior", "seed"], columns="cell", values="fd_train")
+        if not {standardised, raw} <= set(wide) or len(wide.dropna()) < 2:
+            return "open", "no pairs yet"
+        logs = np.log(wide.dropna()).rename(columns={standardised: stats.REFERENCE, raw: "raw"})
+        pairs = logs.reset_index(names=["cell", "seed"]).melt(["cell", "seed"], var_name="prior", value_name="log")
+        rows = stats.compare(pairs, ["log"])
+        words = ", ".join(
+            f"{row.cell} {np.exp(row.difference):.2f} ({np.exp(row.t_low):.2f} to {np.exp(row.t_high):.2f})"
+            for row in rows.itertuples()
+        )
+        p = rows["p"].min() * len(rows)
+        alike = (rows[["t_low", "t_high"]].abs() <= np.log(1 + MARGIN)).all(axis=None)
+        held = "no" if p < stats.ALPHA else "yes" if alike else "undecided"
+        return held, f"fd_train, raw / standardised: {words}; smallest p, times {len(rows)}: {min(p, 1):.2g}"
+
+    return test
+
+
+def _duplicates(cell: str, prior: str, above: float) -> Callable[[pd.DataFrame, pd.DataFrame], Found]:
+    """yes: more duplicates than ``above`` with the prior, and hardly any with a continuous one."""
+
+    def test(runs: pd.DataFrame, found: pd.DataFrame) -> Found:
+        rows = runs[(runs["cell"] == cell) & (runs["status"] == "done")]
+        rates = rows.groupby("prior")["duplicate_rate_train"].mean().dropna()
+        if prior not in rates:
+            return "open", "no runs yet"
+        other = [name for name in rates.index if name != NULL and not priors.PRIORS[name].discrete]
+        words = ", ".join(f"{name} {rate:.1%}" for name, rate in rates.items())
+        return "yes" if rates[prior] > above and (rates[other] < 0.01).all() else "no", words
+
+    return test
+
+
+def stem_shares(d: int = 100, n: int = 2000) -> pd.DataFrame:
+    """How much of what follows G's first layer and its batch norm depends on z: the share (0 to 1) of a channel's
+    variance over n raw latents and all places that is not a fixed pattern of the places. A row a core prior, a column a
+    stem, at initial weights; nothing is trained."""
+    shares: dict[str, dict[str, float]] = {}
+    for stem, family in (("dense", "upsample"), ("transposed", "transposed")):
+        config = Config(generator=family, latent_dim=d)
+        network = build(config, torch.Generator().manual_seed(0))[0].train()
+        norm = next(place for place, layer in enumerate(network) if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d))
+        for prior in priors.CORE:
+            latents = evaluation_latents(config.replace(prior=prior, arm="raw"), n)
+            with torch.no_grad():
+                values = network[: norm + 1](latents).double().flatten(2 if stem == "transposed" else 1)
+            moving, pattern = (
+                values.var(0),
+                values.mean(0) - values.mean((0, -1) if values.ndim > 2 else 0, keepdim=True),
+            )
+            shares.setdefault(prior, {})[stem] = float(moving.mean() / (moving.mean() + pattern.square().mean()))
+    return pd.DataFrame.from_dict(shares, orient="index").rename_axis("prior")
+
+
+def _stems(runs: pd.DataFrame, found: pd.DataFrame) -> Found:
+    shares = stem_shares()
+    shifted = shares.loc[["poisson", "exponential", "bernoulli"], "transposed"]
+    held = (
+        shares["dense"].min() > 0.99 and shares.loc["gaussian", "transposed"] > 0.99 and shifted.between(0.4, 0.6).all()
+    )
+    words = ", ".join(f"{row.Index} {row.dense:.3f} and {row.transposed:.3f}" for row in shares.itertuples())
+    return "yes" if held else "no", f"share behind a dense and a transposed stem: {words}"
 
 
 PREDICTIONS = {
@@ -238,57 +351,89 @@ PREDICTIONS = {
     ),
     "the stem absorbs the raw mean": Prediction(
         "Behind a dense stem with batch norm a constant shift and a scale of z do nothing, so raw latents draw as "
-        "well as standardised ones: within twice the spread of the null.",
+        "well as standardised ones.",
         _raw_is_absorbed("fast-d100-standardised", "fast-d100-raw"),
+    ),
+    "so it does in the source's networks": Prediction(
+        "The stem of conv-noise is dense as well, so with raw latents too no prior differs from Gaussian.",
+        _ties("conv-noise-d100-raw"),
+    ),
+    "a transposed stem keeps the raw mean": Prediction(
+        "Behind a transposed convolution one batch norm serves all places of a channel, so a raw mean stays as a fixed "
+        "pattern, and about half of the variance no longer depends on z. No cell has such a stem: this is a forward "
+        "pass of untrained generators.",
+        _stems,
     ),
     "duplicates at d = 8": Prediction(
         "Eight Bernoulli coordinates make 256 different latents, so of 5,000 samples more than 90 % are duplicates; "
         "continuous priors draw none.",
-        _duplicates("fast-d8-standardised"),
+        _duplicates("fast-d8-standardised", "bernoulli", 0.9),
+    ),
+    "duplicates of one_hot": Prediction(
+        "One coordinate of 100 is 1, so there are 100 latents, and more than 97 % of 5,000 samples are duplicates.",
+        _duplicates("fast-d100-extended", "one_hot", 0.97),
     ),
     "effects at d = 8": Prediction(
         "At d = 8 the sum is short and the shape of the prior reaches the first layer: at least one prior differs from "
         "Gaussian.",
-        lambda runs, found: (lambda held, said: (None if held is None else not held, said))(
-            *_ties("fast-d8-standardised")(runs, found)
+        _some_effect("fast-d8-standardised"),
+    ),
+    "gaps between modes": Prediction(
+        "A connected latent cannot leave the space between modes empty (Tanielian 2020), a discrete one can: at d = 8 "
+        "Bernoulli is more precise than Gaussian.",
+        _better(("fast-d8-standardised", "bernoulli", "precision_train", 1)),
+    ),
+    "BigGAN's latents": Prediction(
+        "BigGAN trained best with Bernoulli and with censored normal latents (Brock 2019): here too raw Bernoulli and "
+        "censored normal have a lower distance than Gaussian.",
+        _better(
+            ("fast-d100-raw", "bernoulli", "fd_train", -1), ("fast-d100-extended", "censored_normal", "fd_train", -1)
         ),
     ),
 }
 
 
 def judged(runs: pd.DataFrame, found: pd.DataFrame) -> pd.DataFrame:
-    """prediction, statement, held (yes, no, open) and the numbers, a row each."""
+    """prediction, statement, held (yes, no, undecided, or open: nothing to judge by) and the numbers, a row each."""
     rows = []
     for name, prediction in PREDICTIONS.items():
         held, numbers = prediction.test(runs, found)
-        rows.append({"prediction": name, "statement": prediction.statement,
-                     "held": {True: "yes", False: "no", None: "open"}[held], "numbers": numbers})  # fmt: skip
+        rows.append({"prediction": name, "statement": prediction.statement, "held": held, "numbers": numbers})
     return pd.DataFrame(rows)
 
 
-def answer(runs: pd.DataFrame, found: pd.DataFrame, cell: str) -> str:
-    """The study's answer in Markdown, from one cell: distance, diversity, stability; every number from the tables."""
+# --- the answer -----------------------------------------------------------------------------------------------------
+
+
+def answer(runs: pd.DataFrame, found: pd.DataFrame, study: Study) -> str:
+    """The study's answer in Markdown, a paragraph a cell that has runs, the first in any case: distance, diversity,
+    stability; every number from the tables."""
+    cells = list(dict.fromkeys(runs["cell"]))
+    begun = [cell for cell in cells if cell == cells[0] or (runs["status"][runs["cell"] == cell] == "done").any()]
+    return "\n\n".join(_answer(runs, found, study, cell) for cell in begun)
+
+
+def _answer(runs: pd.DataFrame, found: pd.DataFrame, study: Study, cell: str) -> str:
     here = runs[runs["cell"] == cell]
     done = here[here["status"] == "done"]
-    sentences = [
-        f"**{len(done)} of {len(here)} runs of cell `{cell}` are done** ({(here['status'] == 'failed').sum()} failed, "
+    said = [
+        f"**`{cell}`**, {len(done)} of {len(here)} runs ({(here['status'] == 'failed').sum()} failed, "
         f"{int(done['collapsed'].fillna(False).sum()) if len(done) else 0} collapsed)."
     ]
     for metric, words in (("fd_train", "Frechet distance"), ("recall_train", "recall")):
-        rows = found[(found["cell"] == cell) & (found["metric"] == metric) & (found["n"] >= 2)]
-        rows = rows[rows["prior"] != NULL]
-        sentences.append(_compared(words, rows) if len(rows) else f"Too few pairs yet to say anything of {words}.")
-    return "\n\n".join(sentences)
+        rows = _rows(found, cell, metric)
+        said.append(_compared(words, rows) if len(rows) else f"Too few pairs yet to say anything of {words}.")
+    return " ".join([*said, *_outlier(runs, study, cell)])
 
 
 def _compared(words: str, rows: pd.DataFrame) -> str:
     mean, pairs = rows["reference_mean"].iloc[0], f"{rows['n'].min()} pairs each"
-    apart = rows[rows["p_holm"] < 0.05]
+    apart = rows[rows["p_holm"] < stats.ALPHA]
     if apart.empty:
         low, high = rows["t_low"].min() / mean, rows["t_high"].max() / mean
         return (
-            f"**No prior differs from Gaussian in {words}** (Gaussian's mean {mean:.3g}, {pairs}, smallest "
-            f"Holm-adjusted p {rows['p_holm'].min():.2g}). One by one, the 95 % intervals of the differences reach "
+            f"**No difference from Gaussian was found in {words}** (Gaussian's mean {mean:.3g}, {pairs}, smallest "
+            f"Holm-adjusted p {rows['p_holm'].min():.2g}); one by one, the 95 % intervals of the differences reach "
             f"from {low:+.0%} to {high:+.0%} of that mean."
         )
     each = "; ".join(
@@ -299,3 +444,24 @@ def _compared(words: str, rows: pd.DataFrame) -> str:
         f"**In {words} these differ from Gaussian** (Gaussian's mean {mean:.3g}, {pairs}; differences in per cent of "
         f"it with 95 % intervals, Holm-adjusted p < 0.05): {each}. Of the others no difference was found."
     )
+
+
+def _outlier(runs: pd.DataFrame, study: Study, cell: str) -> list[str]:
+    """A sentence on the run whose distance is the largest beside its prior's median, if it is twice that: what the
+    comparison says on logarithms, where one such run weighs less."""
+    done = finished(runs, study)
+    here = done[done["cell"] == cell].dropna(subset="fd_train")
+    if here.empty:
+        return []
+    ratios = here["fd_train"] / here.groupby("prior")["fd_train"].transform("median")
+    far = here.loc[ratios.idxmax()]
+    rows = stats.compare(here.assign(log=np.log(here["fd_train"])), ["log"])
+    rows = rows[(rows["prior"] != NULL) & (rows["n"] >= 2)]
+    if ratios.max() < OUTLIER or rows.empty:
+        return []
+    return [
+        f"One run stands out: {far['prior']}, seed {far['seed']}, at {far['fd_train']:.3g}, {ratios.max():.1f} times "
+        f"its prior's median. On logarithms, taken after this was seen, the smallest Holm-adjusted p is "
+        f"{rows['p_holm'].min():.2g}, and the intervals reach from {np.exp(rows['t_low'].min()):.2f} to "
+        f"{np.exp(rows['t_high'].max()):.2f} times Gaussian's."
+    ]

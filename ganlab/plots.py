@@ -25,9 +25,10 @@ COLOURS = (  # seaborn's palette "colorblind"; to import seaborn takes longer th
 REAL, FAKE, GENERATOR = COLOURS[0], COLOURS[1], COLOURS[2]
 
 
-def new_figure(rows: int, columns: int, width: float, height: float) -> tuple[Figure, Any]:
-    """A figure that is shown only when it is a cell's value (or shown by hand), never twice."""
-    figure, axes = plt.subplots(rows, columns, figsize=(width, height), dpi=DPI, layout="constrained", squeeze=False)
+def new_figure(rows: int, columns: int, width: float, height: float, **layout: Any) -> tuple[Figure, Any]:
+    """A figure that is shown only when it is a cell's value (or shown by hand), never twice. layout: of its rows."""
+    size, look = (width, height), {"dpi": DPI, "layout": "constrained", "squeeze": False}
+    figure, axes = plt.subplots(rows, columns, figsize=size, **look, **layout)
     plt.close(figure)
     return figure, axes
 

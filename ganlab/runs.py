@@ -294,15 +294,15 @@ def write_png(path: Path, pixels: np.ndarray) -> None:
 
 
 def figure_png(figure: "Figure") -> bytes:
-    """A figure as a PNG file. A chart, in which no image is drawn, gets a palette: a third of its bytes."""
+    """A figure as a PNG file, as small as it gets. A chart, in which no image is drawn, has a palette."""
     from PIL import Image
 
-    file = io.BytesIO()
+    file, small = io.BytesIO(), io.BytesIO()
     figure.savefig(file, format="png")
-    if any(axis.images for axis in figure.axes):
-        return file.getvalue()
-    small = io.BytesIO()
-    Image.open(file).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(small, format="PNG", optimize=True)
+    picture = Image.open(file).convert("RGB")
+    if not any(axis.images for axis in figure.axes):
+        picture = picture.quantize(256, dither=Image.Dither.NONE)
+    picture.save(small, format="PNG", optimize=True)
     return small.getvalue()
 
 

@@ -69,19 +69,19 @@ class Planned:
 
 @dataclass(frozen=True)
 class Study:
-    """runs: in the order they are run. references: for a cell without Gaussian runs, the cell whose it uses. notebook:
-    the one that reports it."""
+    """runs: in the order they are run. references: for a cell without Gaussian runs, the cell whose it uses.
+    notebooks: those that report it, the first of which gives the answer."""
 
     name: str
     root: Path
     runs: list[Planned]
     references: dict[str, str]
-    notebook: str = "noise_study"
+    notebooks: tuple[str, ...] = ("noise_study",)
 
     @property
     def report(self) -> Path:
-        """Where its executed notebook lies."""
-        return self.root / f"{self.notebook}.ipynb"
+        """Where the executed notebook with the answer lies."""
+        return self.root / f"{self.notebooks[0]}.ipynb"
 
     @property
     def is_reported(self) -> bool:
@@ -125,7 +125,7 @@ def read(name: str, root: str | Path = "") -> Study:
     if len({run.path for run in runs}) < len(runs):
         raise StudyError(f"{path} names a cell, a prior or a seed twice: name each once")
     references = {about["name"]: about["reference"] for *_, about in cells if about.get("reference")}
-    return Study(path.stem, root, runs, references, plan.get("notebook", "noise_study"))
+    return Study(path.stem, root, runs, references, tuple(plan.get("notebooks", ["noise_study"])))
 
 
 def _planned(root: Path, cell: str, prior: str, seed: int, settings: dict[str, Any]) -> Planned:
@@ -160,12 +160,14 @@ def _seconds(run: Run) -> float:
 # --- one run, on a worker -------------------------------------------------------------------------------------------
 
 
-def perform(root: str, path: str, config: dict[str, Any], threads: int) -> str | None:
+def perform(root: str, path: str, config: dict[str, Any], threads: int, devices: int = 0) -> str | None:
     """Executes the experiment notebook for one run; returns None, or the traceback after ``ATTEMPTS`` failures.
 
-    root: the checkout, the same path on every worker. threads: of the kernel that trains.
+    root: the checkout, the same path on every worker. threads: of the kernel that trains. devices: GPUs that the
+    workers share, one each.
     """
     os.chdir(root)
+    _take_device(devices)
     os.environ["OMP_NUM_THREADS"] = str(threads)
     os.environ.pop("MALLOC_TRIM_THRESHOLD_", None)  # Dask sets it for its workers: it slows a training down
     named = ("preset", "dataset", "classes", "prior", "arm", "latent_dim", "epochs", "seed")
@@ -185,6 +187,15 @@ def perform(root: str, path: str, config: dict[str, Any], threads: int) -> str |
             return None
     _record_failure(Path(path), said)
     return said
+
+
+def _take_device(devices: int) -> None:
+    """Of several GPUs a worker's kernels see the one that has the worker's number."""
+    if devices > 1:
+        from distributed import get_worker
+
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(devices)))).split(",")
+        os.environ["CUDA_VISIBLE_DEVICES"] = visible[int(get_worker().name) % len(visible)]
 
 
 def _wait_for(run: Run, seconds: float = 60.0) -> None:
@@ -220,13 +231,12 @@ def run(
             return
         with _client(scheduler, workers) as client:
             print(f"Dask dashboard: {client.dashboard_link}", flush=True)
-            yield from _feed(client, waiting)
+            yield from _feed(client, waiting, 0 if scheduler else _gpus())
 
 
 @contextlib.contextmanager
 def _client(scheduler: str, workers: int) -> Iterator["Client"]:
     """A client of the cluster at the address, or of one started here for as long as it lasts."""
-    import torch
     from distributed import Client, LocalCluster
 
     if scheduler:
@@ -239,7 +249,7 @@ def _client(scheduler: str, workers: int) -> Iterator["Client"]:
         with client:
             yield client
         return
-    count = workers or torch.cuda.device_count() or os.cpu_count() or 1
+    count = workers or _gpus() or os.cpu_count() or 1
     with (
         LocalCluster(
             n_workers=count, threads_per_worker=1, memory_limit=0, dashboard_address="127.0.0.1:0", host="127.0.0.1"
@@ -249,7 +259,13 @@ def _client(scheduler: str, workers: int) -> Iterator["Client"]:
         yield client
 
 
-def _feed(client: "Client", waiting: list[Planned]) -> Iterator[tuple[Planned, str]]:
+def _gpus() -> int:
+    import torch
+
+    return torch.cuda.device_count()
+
+
+def _feed(client: "Client", waiting: list[Planned], devices: int) -> Iterator[tuple[Planned, str]]:
     """Keeps every thread of the cluster busy with the first runs that wait: in order, one more when one ends."""
     from distributed import wait
 
@@ -257,7 +273,7 @@ def _feed(client: "Client", waiting: list[Planned]) -> Iterator[tuple[Planned, s
     while True:
         slots = max(sum(client.nthreads().values()), 1)
         for planned in itertools.islice(queue, max(slots - len(flying), 0)):
-            words = (root, str(planned.path), planned.config.to_dict(), 1)
+            words = (root, str(planned.path), planned.config.to_dict(), 1, devices)
             flying[client.submit(perform, *words, key=f"{planned.path} {time.time()}", pure=False)] = planned
         if not flying:
             return

@@ -43,9 +43,11 @@ METRICS = {
     "coverage": ("coverage", "share of real images", True),
     "duplicate_rate": ("duplicate rate", "share of images", False),
 }
+BOOTSTRAP_PAIRS = 5  # under so many the bootstrap's interval is far too short to be drawn
 FOREST = (
-    "point: mean paired difference, filled if Holm-adjusted p < 0.05; thick bar: 95 % BCa bootstrap interval; "
-    "thin: Student's\ngrey band: smaller than what n pairs detect with power 0.8; n: pairs of runs with one seed"
+    "point: mean paired difference, filled if Holm-adjusted p < 0.05; thin bar: Student's 95 % interval; thick, from "
+    f"{BOOTSTRAP_PAIRS} pairs on: BCa bootstrap\n"
+    "grey band: smaller than what one test on n pairs detects with power 0.8; n: pairs of runs with one seed"
 )
 
 
@@ -164,6 +166,26 @@ def verdict(summary: pd.DataFrame, cell: str, metric: str, title: str, floor: fl
     return figure
 
 
+def forest_cells(summary: pd.DataFrame, metrics: Sequence[str]) -> Figure:
+    """Paired differences in percent of gaussian's mean: a line of panels a cell, a panel a metric, a row a prior."""
+    cells = list(dict.fromkeys(summary["cell"])) if len(summary) else []
+    if not cells:
+        return _nothing()
+    orders = {cell: in_order(_of_cell(summary, cell)["prior"]) for cell in cells}
+    heights = [0.24 * len(order) + 0.75 for order in orders.values()]
+    figure, axes = new_figure(len(cells), len(metrics), 10, sum(heights) + 0.4, height_ratios=heights)
+    for line, (cell, order) in zip(axes, orders.items(), strict=True):
+        rows = as_percent(_of_cell(summary, cell))
+        for axis, metric in zip(line, metrics, strict=True):
+            _draw_forest(axis, rows[rows["metric"] == metric], order, names=metric == metrics[0])
+            axis.set_title(f"{about(metric)[0]}, {'higher' if about(metric)[2] else 'lower'} is better", fontsize=8)
+        line[0].set_ylabel(cell.replace("-d", "\nd", 1), fontsize=8, weight="bold")
+    for axis in axes[-1]:
+        axis.set_xlabel("difference from gaussian, % of its mean", fontsize=8)
+    figure.supxlabel(FOREST, fontsize=7.5, color="0.3")
+    return figure
+
+
 def _of_cell(summary: pd.DataFrame, cell: str) -> pd.DataFrame:
     return summary[summary["cell"] == cell] if len(summary) else pd.DataFrame(columns=list(COMPARISON))
 
@@ -191,7 +213,8 @@ def _draw_forest(
         if np.isfinite(row["smallest_detectable"]):
             width = 2 * row["smallest_detectable"]
             axis.barh(y, width, left=-width / 2, height=1, color="0.5", alpha=0.16, linewidth=0, zorder=0)
-        for ends, thickness in ((["t_low", "t_high"], 1), (["ci_low", "ci_high"], 4)):
+        bars = [(["t_low", "t_high"], 1), (["ci_low", "ci_high"], 4)]
+        for ends, thickness in bars[: 1 + (row["n"] >= BOOTSTRAP_PAIRS)]:
             axis.plot(row[ends].astype(float), [y, y], color=shade, linewidth=thickness, solid_capstyle="butt")
         face = shade if row["p_holm"] < ALPHA else "white"
         axis.plot(row["difference"], y, _marker(row["prior"]), color=shade, markerfacecolor=face, markersize=6)
@@ -261,27 +284,27 @@ def arrows(
     raw_cell: str,
     metrics: tuple[str, str] = ("precision_train", "recall_train"),
 ) -> Figure:
-    """From each prior's mean with standardised latents (dot) to its mean with raw ones (head); metrics are (y, x)."""
+    """From each prior's mean with standardised latents (dot) to its mean with raw ones (head), over the seeds that both
+    have; metrics are (y, x)."""
     figure, ((axis,),) = new_figure(1, 1, 7.5, 4.5)
-    cells = [runs[runs["cell"] == cell] if len(runs) else runs for cell in (standardised_cell, raw_cell)]
+    done = runs[runs["status"] == "done"] if len(runs) else pd.DataFrame(columns=["cell", "prior", "seed", *metrics])
+    cells = [done[done["cell"] == cell] for cell in (standardised_cell, raw_cell)]
+    keys = [pd.MultiIndex.from_frame(part[["prior", "seed"]]) for part in cells]
+    cells = [part[own.isin(other)] for part, own, other in zip(cells, keys, keys[::-1], strict=True)]
     start, end = (
         pd.DataFrame({name: ranges(part, name)["mean"] for name in metrics}).dropna().astype(float) for part in cells
     )
     y, x = metrics
-    for prior in in_order([*start.index, *end.index]):
-        if prior in start.index:
-            axis.plot(*start.loc[prior, [x, y]], _marker(prior), color=colour(prior), markersize=7, label=prior)
-        if prior in end.index:
-            label = None if prior in start.index else f"{prior} (raw only)"
-            axis.plot(*end.loc[prior, [x, y]], _marker(prior), color=colour(prior), markersize=2, label=label)
-        if prior in start.index and prior in end.index:
-            style = {"arrowstyle": "-|>", "color": colour(prior), "linewidth": 1.6, "shrinkA": 0, "shrinkB": 0}
-            axis.annotate("", end.loc[prior, [x, y]], start.loc[prior, [x, y]], arrowprops=style)
-    if start.empty and end.empty:
+    if start.empty:
         _no_runs(axis)
         return figure
+    for prior in start.index:
+        axis.plot(*start.loc[prior, [x, y]], _marker(prior), color=colour(prior), markersize=7, label=prior)
+        axis.plot(*end.loc[prior, [x, y]], _marker(prior), color=colour(prior), markersize=2)
+        style = {"arrowstyle": "-|>", "color": colour(prior), "linewidth": 1.6, "shrinkA": 0, "shrinkB": 0}
+        axis.annotate("", end.loc[prior, [x, y]], start.loc[prior, [x, y]], arrowprops=style)
     axis.set(xlabel=about(x)[0], ylabel=about(y)[0])
-    axis.set_title(f"from {standardised_cell} (dot)\nto {raw_cell} (head), means over seeds", fontsize=9)
+    axis.set_title(f"from {standardised_cell} (dot)\nto {raw_cell} (head), means over shared seeds", fontsize=9)
     axis.margins(0.1)
     axis.grid(alpha=0.25)
     _legend(figure, axis)
@@ -289,24 +312,28 @@ def arrows(
 
 
 def duplicates(runs: pd.DataFrame) -> Figure:
-    """Duplicate rate: a panel a latent size, a row a prior, a point a run that is done, a tick their mean."""
+    """Duplicate rate: a panel a cell, a row a prior, a point a run that is done, a tick their mean."""
     column = next((name for name in runs if name.startswith("duplicate_rate")), None)
     done = runs[runs["status"] == "done"].dropna(subset=column) if column else runs.iloc[:0]
-    sizes = sorted(done["latent_dim"].unique()) if len(done) else []
-    order = in_order(done["prior"]) if sizes else []
-    figure, axes = new_figure(1, max(len(sizes), 1), min(10, 1.5 + 3.2 * max(len(sizes), 1)), 0.3 * len(order) + 1.3)
-    if not sizes:
-        _no_runs(axes[0, 0])
-    for axis, size in zip(axes[0], sizes, strict=False):
-        part = done[done["latent_dim"] == size]
-        _prior_rows(axis, order if axis is axes[0, 0] else [""] * len(order))
+    if done.empty:
+        return _nothing()
+    cells = list(dict.fromkeys(done["cell"]))
+    lines, columns = -(-len(cells) // PANELS), min(len(cells), PANELS)
+    most = max(done.groupby("cell")["prior"].nunique())
+    figure, axes = new_figure(lines, columns, min(10, 1.5 + 3.2 * columns), lines * (0.24 * most + 0.9))
+    for axis in axes.flat[len(cells) :]:
+        axis.axis("off")
+    for axis, cell in zip(axes.flat, cells, strict=False):
+        part = done[done["cell"] == cell]
+        order = in_order(part["prior"])
+        _prior_rows(axis, order)
         for prior, found in ranges(part, column).iterrows():
             values, y = 100 * part.loc[part["prior"] == prior, column], order.index(prior)
             apart = y + np.linspace(-0.2, 0.2, len(values)) * (len(values) > 1)
             axis.plot(values, apart, _marker(prior), color=colour(prior), markersize=4, alpha=0.8)
             axis.plot([100 * found["mean"]] * 2, [y - 0.35, y + 0.35], color=colour(prior), linewidth=1.5)
             _beside(axis, y, f"{100 * found['mean']:.3g} %, n = {len(values)}")
-        axis.set_title(f"latent_dim {size}", fontsize=9)
+        axis.set_title(cell, fontsize=9)
         axis.set_xlim(-3, 103)
         axis.set_xlabel("duplicates, % of images", fontsize=8)
     return figure

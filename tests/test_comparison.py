@@ -36,7 +36,7 @@ def plan(tmp_path_factory):
     folder = tmp_path_factory.mktemp("presets")
     file = folder / "small.yaml"
     file.write_text(yaml.safe_dump(
-        {"settings": SETTINGS, "notebook": "presets", "seeds_first": True, "cells": CELLS}))  # fmt: skip
+        {"settings": SETTINGS, "notebooks": ["presets"], "seeds_first": True, "cells": CELLS}))  # fmt: skip
     found = study.read(str(file), folder / "results")
     for planned in found.runs[:-1]:
         list(train(planned.config, Run(planned.path)))
@@ -45,7 +45,7 @@ def plan(tmp_path_factory):
 
 def test_seeds_first_runs_every_cell_before_the_next_seed(plan):
     assert [(p.cell, p.seed) for p in plan.runs] == [("fast", 0), ("t2", 0), ("one class", 0), ("fast", 1)]
-    assert plan.notebook == "presets" and study.read("quick").notebook == "noise_study"
+    assert plan.notebooks == ("presets",) and study.read("quick").notebooks == ("noise_study",)
 
 
 def test_the_shipped_study_runs_every_preset_on_real_images_three_times():

@@ -2,13 +2,16 @@
 
 import json
 
+import nbformat
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from conftest import TINY
+from check_pages import problems
+from conftest import ROOT, TINY
 
-from ganlab import findings, study
+from ganlab import findings, stats, study
+from ganlab.notebooks import execute
 from ganlab.runs import Run
 from ganlab.study import NULL
 from ganlab.train import train
@@ -82,8 +85,9 @@ def test_a_study_without_a_finished_run_has_tables_too(tmp_path):
     found = findings.summary(runs, plan)
     assert len(runs) == len(plan.runs)
     assert found.empty
-    assert set(findings.judged(runs, found)["held"]) == {"open"}
-    assert "**0 of 12 runs" in findings.answer(runs, found, plan.runs[0].cell)
+    held = findings.judged(runs, found).set_index("prediction")["held"]
+    assert set(held.drop("a transposed stem keeps the raw mean")) == {"open"}
+    assert ", 0 of 12 runs (0 failed, 0 collapsed)" in findings.answer(runs, found, plan)
 
 
 def test_tables_made_again_are_the_same_bytes(plan):
@@ -115,26 +119,135 @@ def frame(cell: str, values: dict[str, list[float]], metric: str = "fd_train") -
     return rows.reindex(columns=[*rows, *(name for name in findings.METRICS if name not in rows)])
 
 
-def test_predictions_can_hold_and_can_fail(plan):
-    cell, noise = "fast-d100-standardised", np.random.default_rng(0).normal(0, 1, (4, 5))
-    same = {p: list(100 + row) for p, row in zip(("gaussian", NULL, "uniform", "poisson"), noise, strict=True)}
-    runs = frame(cell, same)
-    held = findings.judged(runs, findings.summary(runs, plan)).set_index("prediction")["held"]
-    assert held["near-ties at d = 100"] == "yes"
-    assert held["duplicates at d = 8"] == held["effects at d = 8"] == "open"
+STANDARDISED, RAW, SMALL = "fast-d100-standardised", "fast-d100-raw", "fast-d8-standardised"
 
-    runs = frame(cell, same | {"poisson": list(150 + noise[3])})
-    found = findings.summary(runs, plan)
-    judged = findings.judged(runs, found).set_index("prediction")
-    assert judged["held"]["near-ties at d = 100"] == "no"
-    assert "poisson" in judged["numbers"]["near-ties at d = 100"]
-    answer = findings.answer(runs, found, cell)
-    assert "In Frechet distance these differ from Gaussian" in answer
-    assert "poisson +50%" in answer
-    assert "Too few pairs yet to say anything of recall" in answer
 
-    rates = {"bernoulli": [0.95, 0.96], "gaussian": [0.0, 0.0]}
-    small = frame("fast-d8-standardised", rates, "duplicate_rate_train")
-    assert findings.judged(small, found).set_index("prediction")["held"]["duplicates at d = 8"] == "yes"
-    small.loc[0, "duplicate_rate_train"] = 0.5
-    assert findings.judged(small, found).set_index("prediction")["held"]["duplicates at d = 8"] == "no"
+def judged(runs: pd.DataFrame, plan: study.Study) -> pd.Series:
+    """What became of each prediction."""
+    return findings.judged(runs, findings.summary(runs, plan)).set_index("prediction")["held"]
+
+
+def scattered(
+    spread: float, names: tuple[str, ...] = ("gaussian", NULL, "uniform", "poisson")
+) -> dict[str, list[float]]:
+    """Five seeds a prior about 100, each the same in every call."""
+    noise = np.random.default_rng(0).normal(0, spread, (len(names), 5))
+    return {name: list(100 + row) for name, row in zip(names, noise, strict=True)}
+
+
+@pytest.mark.parametrize(
+    ("spread", "shift", "ties"), [(1, 0, "yes"), (1, 50, "no"), (40, 0, "undecided"), (40, 20, "undecided")]
+)
+def test_a_tie_is_found_only_where_the_intervals_are_short(plan, spread, shift, ties):
+    values = scattered(spread)
+    values["poisson"] = [value + shift for value in values["poisson"]]
+    for cell, name in (
+        (STANDARDISED, "near-ties at d = 100"),
+        ("conv-noise-d100-raw", "so it does in the source's networks"),
+    ):
+        held = judged(frame(cell, values), plan)
+        assert held[name] == ties
+        assert held["duplicates at d = 8"] == held["effects at d = 8"] == "open"
+    contrary = {"yes": "no", "no": "yes", "undecided": "undecided"}[ties]
+    assert judged(frame(SMALL, values), plan)["effects at d = 8"] == contrary
+
+
+@pytest.mark.parametrize(("factor", "spread", "held"), [(1, 1, "yes"), (2, 1, "no"), (1, 60, "undecided")])
+def test_raw_is_absorbed_where_its_ratio_to_standardised_is_known_to_be_near_one(plan, factor, spread, held):
+    names = ("gaussian", "uniform", "poisson")
+    raw = {
+        name: [factor * value for value in values[:3]]
+        for name, values in scattered(spread, names[-1:] + names[:-1]).items()
+    }
+    runs = pd.concat([frame(STANDARDISED, scattered(1, names)), frame(RAW, {p: raw[p] for p in names[1:]})])
+    assert judged(runs, plan)["the stem absorbs the raw mean"] == held
+    numbers = findings.judged(runs, findings.summary(runs, plan)).set_index("prediction")["numbers"]
+    assert f"poisson {factor}.0" in numbers["the stem absorbs the raw mean"] or held == "undecided"
+
+
+@pytest.mark.parametrize(("shift", "held"), [(0.3, "yes"), (-0.3, "no"), (0.0, "no")])
+def test_better_is_a_difference_in_the_right_direction(plan, shift, held):
+    values = {name: list(np.array(row[:3]) / 200) for name, row in scattered(1, ("gaussian", "bernoulli")).items()}
+    values["bernoulli"] = [value + shift for value in values["bernoulli"]]
+    assert judged(frame(SMALL, values, "precision_train"), plan)["gaps between modes"] == held
+    assert judged(frame(SMALL, scattered(60, ("gaussian", "bernoulli")), "precision_train"), plan)[
+        "gaps between modes"
+    ] == ("undecided")
+
+
+def test_duplicates_are_those_of_the_discrete_prior_alone(plan):
+    for cell, prior, name in (
+        (SMALL, "bernoulli", "duplicates at d = 8"),
+        ("fast-d100-extended", "one_hot", "duplicates of one_hot"),
+    ):
+        runs = frame(cell, {prior: [0.98, 0.98], "gaussian": [0.0, 0.0], "poisson": [0.4, 0.4]}, "duplicate_rate_train")
+        held = findings.judged(runs, findings.summary(runs, plan)).set_index("prediction")["held"]
+        assert held[name] == "yes"
+        for place, rate in ((0, 0.5), (2, 0.2)):
+            changed = runs.copy()
+            changed.loc[place, "duplicate_rate_train"] = rate
+            assert findings.judged(changed, findings.summary(runs, plan)).set_index("prediction")["held"][name] == "no"
+
+
+def test_a_raw_mean_is_a_fixed_pattern_behind_a_transposed_stem_only():
+    shares = findings.stem_shares(d=50, n=500)
+    assert list(shares.index) == list(findings.priors.CORE)
+    assert shares["dense"].min() > 0.999
+    assert shares.loc[["gaussian", "uniform", "laplacian", "multiplicative"], "transposed"].min() > 0.99
+    by_hand = 1 / (1 + 15 / 16)  # 16 places: their mean takes a sixteenth of the pattern
+    assert shares.loc[["poisson", "exponential", "bernoulli"], "transposed"].to_numpy() == pytest.approx(
+        by_hand, abs=0.04
+    )
+
+
+def test_the_answer_names_what_differs_in_every_cell_and_the_run_that_stands_out(plan):
+    values = scattered(1)
+    values["poisson"] = [value + 50 for value in values["poisson"]]
+    far = {**scattered(1), "uniform": [100, 101, 99, 98, 300]}
+    runs = pd.concat([frame(STANDARDISED, values), frame(SMALL, far)], ignore_index=True)
+    one, other = findings.answer(runs, findings.summary(runs, plan), plan).split("\n\n")
+    assert one.startswith("**`fast-d100-standardised`**, 20 of 20 runs")
+    assert "In Frechet distance these differ from Gaussian" in one and "poisson +50%" in one
+    assert "Too few pairs yet to say anything of recall" in one and "stands out" not in one
+    assert "No difference from Gaussian was found in Frechet distance" in other
+    assert "One run stands out: uniform, seed 4, at 300, 3.0 times its prior's median. On logarithms" in other
+
+
+def test_a_borrowed_gaussian_comes_without_its_null_which_is_taken_whole(plan):
+    lender, borrower = scattered(1), {"poisson": scattered(1)["poisson"][:3]}
+    runs = pd.concat([frame("first", lender), frame("second", borrower)], ignore_index=True)
+    found = findings.summary(runs, plan).set_index(["cell", "prior", "metric"])
+    row = found.loc[("second", "poisson", "fd_train")]
+    spread = np.std(np.subtract(lender[NULL], lender["gaussian"]), ddof=1)
+    assert (row["n"], row["null_cell"]) == (3, "first")
+    assert row["smallest_detectable"] == pytest.approx(stats._detectable_effect(3) * spread)
+    assert ("second", NULL, "fd_train") not in found.index
+
+
+def test_the_notebooks_tell_of_every_cell(plan):
+    words = {"study": str(plan.root.parent / "plan.yaml"), "out": str(plan.root)}
+    pages = {}
+    for name in ("noise_study", "noise_study_cells"):
+        path = execute(name, plan.root / f"{name}.ipynb", words, quiet=True)
+        assert problems(path, executed=True) == []
+        pages[name] = nbformat.writes(nbformat.read(path, as_version=4))
+    runs = findings.runs_table(plan)
+    answer = findings.answer(runs, findings.summary(runs, plan), plan)
+    assert all(paragraph in pages["noise_study"] for paragraph in answer.split("\n\n"))
+    assert pd.read_csv(plan.root / "runs.csv")["status"].tolist() == runs["status"].tolist()
+    figures = {path.stem for path in (plan.root / "figures").iterdir()}
+    assert {"forest_cells", "arms", "swap", "duplicates", "forest_second", "learning_curves_second"} <= figures
+    assert "forest_first" not in figures and "forest_third" not in figures
+
+
+COMMITTED = ROOT / "results" / "noise-study"
+
+
+def test_the_committed_tables_are_those_of_the_committed_runs(tmp_path):
+    """To the byte on the machine that made them; another's last digit may differ."""
+    plan = study.read("noise-study", COMMITTED)
+    runs = findings.runs_table(plan)
+    for name, table in (("runs", runs), ("summary", findings.summary(runs, plan)), ("floors", findings.floors(plan))):
+        table.to_csv(tmp_path / "again.csv", index=False)
+        again, kept = (pd.read_csv(path) for path in (tmp_path / "again.csv", COMMITTED / f"{name}.csv"))
+        pd.testing.assert_frame_equal(again, kept, rtol=1e-9, obj=name)

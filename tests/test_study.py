@@ -52,7 +52,7 @@ def test_all_priors_of_a_seed_come_before_the_next_seed_and_cells_keep_their_ord
     cells = [planned.cell for planned in plan.runs]
     assert list(dict.fromkeys(cells)) == ["fast-d100-standardised", "conv-noise-d100-raw", "fast-d100-raw",
                                           "fast-d8-standardised", "fast-d100-extended"]  # fmt: skip
-    assert [cells.count(cell) for cell in dict.fromkeys(cells)] == [40, 21, 15, 21, 21]
+    assert [cells.count(cell) for cell in dict.fromkeys(cells)] == [40, 24, 15, 24, 21]
     first = plan.runs[:40]
     assert [planned.seed for planned in first] == sorted(planned.seed for planned in first)
     assert {planned.prior for planned in first[:8]} == {planned.prior for planned in first[8:16]}
@@ -87,6 +87,19 @@ def test_a_file_that_is_no_study_is_answered(tmp_path, text, error, sentence):
 def test_an_unknown_study_names_those_there_are():
     with pytest.raises(ConfigError, match="unknown study 'quik'.*did you mean 'quick'.*noise-study"):
         study.read("quik")
+
+
+def test_two_workers_of_a_machine_with_two_gpus_take_one_each(monkeypatch):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    for visible, taken in ((None, {"0", "1"}), ("3,5", {"3", "5"})):
+        if visible:
+            monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+        with study._client("", 2) as client:
+            assert set(client.run(os.getenv, "CUDA_VISIBLE_DEVICES").values()) == {visible}
+            for _ in range(2):  # run after run it stays the same
+                for address in client.scheduler_info()["workers"]:
+                    client.submit(study._take_device, 2, workers=[address], pure=False).result()
+                assert set(client.run(os.getenv, "CUDA_VISIBLE_DEVICES").values()) == taken
 
 
 def test_nobody_answers_at_a_wrong_address(tmp_path):

@@ -147,7 +147,8 @@ def test_forest_draws_the_differences_intervals_and_bands_of_the_table(summary):
         for y, prior in enumerate(order):
             row = rows.loc[prior]
             assert marks[y].get_xdata()[0] == row["difference"]
-            assert thick[y] == (row["ci_low"], row["ci_high"]) and thin[y] == (row["t_low"], row["t_high"])
+            assert thick.get(y) == ((row["ci_low"], row["ci_high"]) if row["n"] >= 5 else None)
+            assert thin[y] == (row["t_low"], row["t_high"])
             assert bands[y].get_width() == pytest.approx(2 * row["smallest_detectable"])
             assert bands[y].get_x() == pytest.approx(-row["smallest_detectable"])
             assert (marks[y].get_markerfacecolor() == "white") != (row["p_holm"] < 0.05)
@@ -223,19 +224,33 @@ def test_learning_curves_are_means_of_the_scored_epochs_within_the_range_of_seed
     assert axis.lines[1].get_color() == colour("poisson")
 
 
-def test_arrows_lead_from_the_standardised_mean_to_the_raw_one(runs):
+def test_the_forest_of_cells_has_a_line_a_cell_in_percent_of_its_own_mean(runs):
+    other = noise_runs(("gaussian", "one_hot"), 3, "small")
+    found = stats.compare(pd.concat([runs, other]), ["fd_train", "recall_train"])
+    figure = study_plots.forest_cells(found, ["fd_train", "recall_train"])
+    assert [axis.get_ylabel().replace("\n", "-") for axis in figure.axes] == [CELL, "", "small", ""]
+    assert [label.get_text() for label in figure.axes[2].get_yticklabels()] == ["one_hot"]
+    row = found[(found["cell"] == "small") & (found["metric"] == "recall_train")].iloc[0]
+    assert points(figure.axes[3])[0].get_xdata()[0] == pytest.approx(100 * row["difference"] / row["reference_mean"])
+
+
+def test_arrows_lead_from_the_standardised_mean_to_the_raw_one_over_the_seeds_of_both(runs):
     raw = noise_runs(("poisson", "one_hot"), 3, RAW)
     (axis,) = study_plots.arrows(pd.concat([runs, raw]), CELL, RAW).axes
     (arrow,) = [text for text in axis.texts if hasattr(text, "arrow_patch")]
-    means = [frame[frame["prior"] == "poisson"][["recall_train", "precision_train"]].mean() for frame in (runs, raw)]
+    means = [
+        frame[(frame["prior"] == "poisson") & (frame["seed"] < 3)][["recall_train", "precision_train"]].mean()
+        for frame in (runs, raw)
+    ]
+    assert "one_hot" not in [line.get_label() for line in axis.lines]
     assert tuple(arrow.xyann) == pytest.approx(tuple(means[0])) and tuple(arrow.xy) == pytest.approx(tuple(means[1]))
 
 
-def test_duplicates_has_a_panel_a_latent_size_and_a_point_a_run(runs):
-    small = noise_runs(("gaussian", "bernoulli"), 3).assign(latent_dim=8, duplicate_rate_train=[0, 0.9] * 3)
+def test_duplicates_has_a_panel_a_cell_and_a_point_a_run(runs):
+    small = noise_runs(("gaussian", "bernoulli"), 3, "small").assign(duplicate_rate_train=[0, 0.9] * 3)
     figure = study_plots.duplicates(pd.concat([runs, small]))
-    assert [axis.get_title() for axis in figure.axes] == ["latent_dim 8", "latent_dim 100"]
-    values = [list(line.get_xdata()) for line in figure.axes[0].lines if line.get_marker() == "o"]
+    assert [axis.get_title() for axis in figure.axes] == [CELL, "small"]
+    values = [list(line.get_xdata()) for line in figure.axes[1].lines if line.get_marker() == "o"]
     assert values == [[0, 0, 0], [90, 90, 90]] and "90 %, n = 3" in words(figure)
 
 
@@ -315,6 +330,7 @@ def test_empty_tables_say_that_there_are_no_runs_yet(runs, summary):
     for figure in (
         study_plots.forest(nothing, CELL, GROUPS),
         study_plots.forest(pd.DataFrame(), CELL, GROUPS),
+        study_plots.forest_cells(nothing, ["fd_train"]),
         study_plots.forest(summary, "another cell", GROUPS),
         study_plots.forest(summary.assign(difference=np.nan), CELL, GROUPS),
         study_plots.verdict(nothing, CELL, "fd_train", "", 1.0),
