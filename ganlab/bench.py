@@ -234,7 +234,7 @@ CONTENDERS: dict[str, tuple[Callable[[int], Contender], str]] = {
 }
 # The same for larger images.
 SIZES = {
-    f"{preset} at {resolution}": (_sized(preset, resolution), f"CIFAR-10 enlarged to {resolution}x{resolution}")
+    f"{preset} at {resolution}": (_sized(preset, resolution), f"CIFAR-10 at {resolution}x{resolution}")
     for preset in ("fast", "sngan-resnet")
     for resolution in CHOICES["resolution"]
 }
