@@ -227,7 +227,7 @@ def test_learning_curves_are_means_of_the_scored_epochs_within_the_range_of_seed
 def test_the_forest_of_cells_has_a_line_a_cell_in_percent_of_its_own_mean(runs):
     other = noise_runs(("gaussian", "one_hot"), 3, "small")
     found = stats.compare(pd.concat([runs, other]), ["fd_train", "recall_train"])
-    figure = study_plots.forest_cells(found, ["fd_train", "recall_train"])
+    figure = study_plots.forest_cells(found, [CELL, "none yet", "small"], ["fd_train", "recall_train"])
     assert [axis.get_ylabel().replace("\n", "-") for axis in figure.axes] == [CELL, "", "small", ""]
     assert [label.get_text() for label in figure.axes[2].get_yticklabels()] == ["one_hot"]
     row = found[(found["cell"] == "small") & (found["metric"] == "recall_train")].iloc[0]
@@ -330,7 +330,7 @@ def test_empty_tables_say_that_there_are_no_runs_yet(runs, summary):
     for figure in (
         study_plots.forest(nothing, CELL, GROUPS),
         study_plots.forest(pd.DataFrame(), CELL, GROUPS),
-        study_plots.forest_cells(nothing, ["fd_train"]),
+        study_plots.forest_cells(nothing, [CELL], ["fd_train"]),
         study_plots.forest(summary, "another cell", GROUPS),
         study_plots.forest(summary.assign(difference=np.nan), CELL, GROUPS),
         study_plots.verdict(nothing, CELL, "fd_train", "", 1.0),
