@@ -167,8 +167,8 @@ def verdict(summary: pd.DataFrame, cell: str, metric: str, title: str, floor: fl
 
 
 def forest_cells(summary: pd.DataFrame, cells: Sequence[str], metrics: Sequence[str]) -> Figure:
-    """Paired differences in percent of gaussian's mean: a line of panels for each of the cells that is in the summary, a
-    panel a metric, a row a prior."""
+    """Paired differences in percent of gaussian's mean: a line of panels for each of the cells that is in the summary,
+    a panel a metric, a row a prior."""
     cells = [cell for cell in cells if len(_of_cell(summary, cell))]
     if not cells:
         return _nothing()
