@@ -461,6 +461,10 @@ def bars(table: pd.DataFrame, together: list[float], around: list[float], waits:
     if native:
         share = ("same networks, share of the bf16 limit", row.share_of_limit["same networks"], "at least", 0.35)
         rows.insert(1, share)
+    return _met(rows)
+
+
+def _met(rows: list[tuple[str, float, str, float]]) -> pd.DataFrame:
     frame = pd.DataFrame(rows, columns=["figure", "measured", "bar", "wanted"])
     frame["met"] = np.where(frame.bar == "at least", frame.measured >= frame.wanted, frame.measured <= frame.wanted)
     return frame
@@ -567,6 +571,16 @@ def _scores(drawn: torch.Tensor, train: ImageSet) -> dict[str, float]:
     return scores | {f"{name}_floor": table["floor"][f"{name}_cifar_resnet"] for name in names}
 
 
+def race_bars(means: pd.DataFrame) -> pd.DataFrame:
+    """What ganlab holds ``fast`` to on one class, where both have raced so far. means: rows (contender, minutes)."""
+    distance, rows = means["fd_cifar_resnet"], []
+    for mark, wanted in ((4, 8.0), (20, 25.0)):
+        if {("plain", mark), ("fast", mark)} <= set(means.index):
+            ratio = distance["plain", mark] / distance["fast", mark]
+            rows.append((f"distance after {mark} minutes, plain / fast", ratio, "at least", wanted))
+    return _met(rows)
+
+
 def draw_race(out: Path) -> Path:
     """Gathers every race in ``out``/race into race.csv, race.png and a table of means over the seeds, race.md."""
     from ganlab import plots
@@ -591,6 +605,8 @@ def draw_race(out: Path) -> Path:
             "measured by `ganlab bench` before: "
             + ", ".join(f"{contender} {images:,.0f}" for contender, images in minutes.items()) + ".",
             _markdown(table.reset_index(), digits=4),
+            "What `fast` is held to on one class:",
+            _markdown(race_bars(means), digits=3),
             "Floors, real images in the place of generated ones:",
             _markdown(floors.rename(columns=lambda name: name.removesuffix("_floor")).reset_index(names="classes")),
         ]

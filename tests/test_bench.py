@@ -67,6 +67,15 @@ def test_resolutions_are_measured_each_in_its_own_process(tmp_path, monkeypatch)
     assert "| fast at 64" in (tmp_path / "resolutions.md").read_text()
 
 
+def test_a_race_is_held_to_its_bars_where_both_have_run():
+    marks = [("plain", 4, 90.0), ("fast", 4, 10.0), ("plain", 20, 50.0), ("fast", 20, 10.0), ("plain", 8, 60.0)]
+    means = pd.DataFrame(marks, columns=["contender", "minutes", "fd_cifar_resnet"]).set_index(["contender", "minutes"])
+    table = bench.race_bars(means)
+    assert table["measured"].tolist() == [9.0, 5.0] and table["met"].tolist() == [True, False]
+    assert bench.race_bars(means.drop(("fast", 20)))["figure"].tolist() == ["distance after 4 minutes, plain / fast"]
+    assert bench.race_bars(means.loc[["plain"]]).empty
+
+
 @needs_cifar10
 @pytest.mark.parametrize("contender", ["plain", "fast, conditional"])
 def test_a_race_is_scored_at_its_minutes_and_not_run_twice(contender, tmp_path, monkeypatch):
