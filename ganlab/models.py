@@ -13,7 +13,7 @@ from itertools import pairwise
 
 import torch
 from torch import nn
-from torch.nn.utils.parametrize import register_parametrization
+from torch.nn.utils.parametrize import is_parametrized, register_parametrization
 
 from ganlab import residual
 from ganlab.config import Config
@@ -294,12 +294,16 @@ def summary(network: nn.Module, *example: torch.Tensor) -> list[dict[str, object
 
     def note(module: nn.Module, _: tuple, output: torch.Tensor) -> None:
         count = sum(p.numel() for p in module.parameters())
-        rows.append(
-            {"layer": repr(module), "output": " x ".join(map(str, output.shape[1:])) or "1", "parameters": count}
-        )
+        name = f"{type(module).__name__.removeprefix('Parametrized')}({module.extra_repr()})"
+        name += ", spectral norm" * is_parametrized(module)
+        rows.append({"layer": name, "output": " x ".join(map(str, output.shape[1:])) or "1", "parameters": count})
 
     network = copy.deepcopy(network).eval()
-    hooks = [module.register_forward_hook(note) for module in network.modules() if not list(module.children())]
+    layers = [
+        module for name, module in network.named_modules()
+        if "parametrizations" not in name and (is_parametrized(module) or not list(module.children()))
+    ]  # fmt: skip
+    hooks = [module.register_forward_hook(note) for module in layers]
     network(*example)
     for hook in hooks:
         hook.remove()

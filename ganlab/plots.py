@@ -86,7 +86,8 @@ def snapshots(run: Run, most: int = 6, columns: int = 8) -> Figure:
         np.pad(read_png(grids[epoch])[:side, : columns * (side + 1) - 1], ((0, 1), (0, 0), (0, 0)), constant_values=255)
         for epoch in chosen
     ]
-    return _sheet(np.concatenate(rows), down=tuple(f"epoch {epoch}" for epoch in chosen))
+    sheet = _fewer_colours(torch.from_numpy(np.concatenate(rows))).numpy()
+    return _sheet(sheet, down=tuple(f"epoch {epoch}" for epoch in chosen))
 
 
 def real_and_generated(real: torch.Tensor, generated: torch.Tensor, columns: int = 6) -> Figure:

@@ -250,8 +250,17 @@ def test_summary_lists_every_layer_with_its_shape_and_parameters():
     rows = models.summary(g, evaluation_latents(config, 2))
     assert len(rows) == len(g) + 1
     assert rows[1]["output"] == "256 x 4 x 4"
-    total = rows.pop()["parameters"]
-    assert total == sum(row["parameters"] for row in rows) == sum(p.numel() for p in g.parameters())
+    for preset in PRESETS:  # spectral norm and residual blocks too
+        config, *networks = built(preset)
+        for network, given in zip(networks, (evaluation_latents(config, 2), torch.zeros(2, 3, 32, 32)), strict=True):
+            *rows, total = models.summary(network, given)
+            counts = [sum(row["parameters"] for row in rows), sum(p.numel() for p in network.parameters())]
+            assert counts == [total["parameters"]] * 2, preset
+    assert {
+        "layer": "Linear(in_features=32, out_features=1, bias=True), spectral norm",
+        "output": "1",
+        "parameters": 33,
+    } in (models.summary(built("sngan-resnet")[2], torch.zeros(2, 3, 32, 32)))
 
 
 def test_t2_has_the_widths_of_its_source():
