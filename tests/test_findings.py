@@ -152,7 +152,7 @@ def test_a_tie_is_found_only_where_the_intervals_are_short(plan, spread, shift, 
     assert judged(frame(SMALL, values), plan)["effects at d = 8"] == contrary
 
 
-@pytest.mark.parametrize(("factor", "spread", "held"), [(1, 1, "yes"), (2, 1, "no"), (1, 60, "undecided")])
+@pytest.mark.parametrize(("factor", "spread", "held"), [(1, 1, "yes"), (2, 1, "no"), (1, 25, "undecided")])
 def test_raw_is_absorbed_where_its_ratio_to_standardised_is_known_to_be_near_one(plan, factor, spread, held):
     names = ("gaussian", "uniform", "poisson")
     raw = {
