@@ -4,6 +4,7 @@ Frames in, frames and one sentence out; everything comes from the runs' ``histor
 """
 
 import math
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -110,7 +111,7 @@ def architecture(config: Config) -> str:
 
 def answer(study: Study, every: pd.DataFrame) -> str:
     """How the cells that draw all classes, and so are judged against the same images, rank at equal minutes and equal
-    images."""
+    images, with intervals over the seeds."""
     compared = every[every["cell"].isin({planned.cell for planned in study.runs if not planned.config.classes})]
     if compared["cell"].nunique() < 2:
         return "Fewer than two presets have a finished run."
@@ -118,7 +119,7 @@ def answer(study: Study, every: pd.DataFrame) -> str:
     for axis, words in {"minutes": "After {:.1f} minutes of training", "images_seen": "After {:,.0f} images"}.items():
         value = mark(every, axis)
         ranked = table(at(compared, axis, value)).sort_values("fd", ignore_index=True)
-        order = ", ".join(f"`{row.cell}` {row.fd:.0f}" for row in ranked.itertuples())
+        order = ", ".join(f"`{row.cell}` {row.fd:.0f}{_interval(row)}" for row in ranked.itertuples())
         said.append(f"{words.format(value)} the Frechet distances are {order}.")
     scored = Run(done(study)[0].path).metrics["scored"]
     seeds = compared.groupby("cell")["seed"].nunique()
@@ -126,9 +127,25 @@ def answer(study: Study, every: pd.DataFrame) -> str:
     said.append(
         f"The lower the better; real images score {floors(study).loc[compared['cell'].iloc[0], 'fd']:.0f}. Features of "
         f"`{scored['extractor']}`, {scored['generated']:,} generated against {scored['reference']:,} training images, "
-        f"means of {spread} seed{'s' * (spread != '1')}."
+        f"means of {spread} seed{'s' * (spread != '1')}, in brackets Student's 95 % interval."
     )
     return " ".join(said)
+
+
+def _interval(row: Any) -> str:
+    return "" if math.isnan(row.fd_low) else f" ({row.fd_low:.0f} to {row.fd_high:.0f})"
+
+
+def pace(every: pd.DataFrame) -> str:
+    """How far minutes can be trusted: by how much the seeds of one cell differ in images a minute."""
+    ends = every.groupby(["cell", "seed"])[list(MARKS)].max()
+    rates = (ends["images_seen"] / ends["minutes"]).groupby("cell").agg(["min", "max"])
+    worst = (rates["max"] / rates["min"]).idxmax()
+    low, high = rates.loc[worst]
+    return (
+        f"Minutes are those of the machine while a run had it: the seeds of `{worst}`, which differ most, saw "
+        f"{low:,.0f} to {high:,.0f} images a minute. Images, below, are the same everywhere."
+    )
 
 
 # --- an augmentation that leaks -------------------------------------------------------------------------------------

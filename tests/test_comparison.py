@@ -97,6 +97,16 @@ def test_the_answer_ranks_cells_of_the_same_images_and_says_what_real_ones_score
     assert comparison.answer(plan, frame([("fast", 0, 1.0, 100, 4.0)])).startswith("Fewer than two presets")
 
 
+def test_the_answer_gives_the_interval_over_the_seeds_where_there_are_two(plan):
+    said = comparison.answer(plan, frame([("fast", 0, 1, 9, 204.0), ("fast", 1, 1, 9, 206.0), ("t2", 0, 1, 9, 300.0)]))
+    assert "`fast` 205 (192 to 218), `t2` 300." in said  # 12.7062 times a standard error of 1
+
+
+def test_the_pace_is_that_of_the_cell_whose_seeds_differ_most():
+    rows = [("a", 0, 1.0, 50, 9.0), ("a", 0, 2.0, 100, 9.0), ("a", 1, 1.0, 55, 9.0), ("b", 0, 2.0, 2800, 9.0)]
+    assert "`a`, which differ most, saw 50 to 55 images a minute" in comparison.pace(frame(rows))
+
+
 def test_about_counts_parameters_and_times_what_is_done(plan):
     table = comparison.about(plan).set_index("cell")
     assert table.loc["one class", "classes"] == "warm-ring" and table.loc["fast", "seeds"] == 1
