@@ -3,6 +3,7 @@
 Everything here is computed from the runs' ``metrics.json`` and ``history.csv`` and can be thrown away and made again.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from scipy.stats import ks_2samp
 from torch import nn
 
 from ganlab import metrics, priors, stats
@@ -27,6 +29,7 @@ QUALITY = ("fd_train", "fd_test", "kid_train", "precision_train", "density_train
 DIVERSITY = ("recall_train", "coverage_train", "duplicate_rate_train")
 METRICS = QUALITY + DIVERSITY
 COLLAPSE = 2.0  # a run whose last distance is so many times its best has collapsed
+COPIES = 0.5  # of the images, from which on recall says nothing: a copy's nearest neighbours are copies too
 OUTLIER = 2.0  # a run whose distance is so many times its prior's median is spoken of
 
 
@@ -36,14 +39,16 @@ OUTLIER = 2.0  # a run whose distance is so many times its prior's median is spo
 def runs_table(study: Study) -> pd.DataFrame:
     """One row a planned run, in the study's order: ``cell, preset, prior, arm, latent_dim, seed, status, collapsed,
     images_seen, training_seconds, best_epoch, last_score, best_score`` (Frechet distances while it trained) and the
-    metrics of the final generator, NaN where a run is not done."""
+    metrics of the final generator, NaN where a run is not done. status: done, failed or left, whatever is under way.
+    Recall is NaN where most images are copies: the balls that it draws around them have no radius."""
     found = pd.DataFrame([_row(planned) for planned in study.runs])
     outcomes = ("collapsed", "images_seen", "training_seconds", "best_epoch", "last_score", "best_score", *METRICS)
     return found.reindex(columns=[*found, *(name for name in outcomes if name not in found)])
 
 
 def _row(planned: Planned) -> dict[str, Any]:
-    config, status = planned.config, planned.status
+    config = planned.config
+    status = planned.status if planned.status in ("done", "failed") else "left"
     row: dict[str, Any] = {
         "cell": planned.cell, "preset": config.preset, "prior": planned.prior, "arm": config.arm,
         "latent_dim": config.latent_dim, "seed": planned.seed, "status": status,
@@ -63,6 +68,8 @@ def _row(planned: Planned) -> dict[str, Any]:
     }
     for name, values in _evaluation(found).items():
         row[name] = values["value"]
+    if row.get("duplicate_rate_train", 0) > COPIES:
+        row |= {name: math.nan for name in row if name.startswith("recall_")}
     return row
 
 
@@ -155,22 +162,44 @@ def score_floor(study: Study) -> float | None:
 
 
 def histories(study: Study, cell: str) -> pd.DataFrame:
-    """The histories of a cell's finished runs, one below the other, with ``prior`` and ``seed``."""
+    """The histories of a cell's finished runs, a borrowed Gaussian's among them, one below the other, with ``prior``
+    and ``seed``."""
     frames = [
         Run(planned.path).history.assign(prior=planned.prior, seed=planned.seed)
-        for planned in study.runs
-        if planned.cell == cell and planned.status == "done"
+        for planned in _runs(study, cell)
+        if planned.status == "done"
     ]
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+
+
+def _runs(study: Study, cell: str) -> list[Planned]:
+    """The runs of a cell, and before them those of Gaussian that it borrows."""
+    own = [planned for planned in study.runs if planned.cell == cell]
+    lender, seeds = study.references.get(cell), {planned.seed for planned in own}
+    return [p for p in study.runs if (p.cell, p.prior) == (lender, stats.REFERENCE) and p.seed in seeds] + own
+
+
+def pairing_sentence(runs: pd.DataFrame, cell: str, metric: str = "fd_train") -> str:
+    """What pairing by seed buys in a cell: how alike the seeds rank with a prior and with Gaussian."""
+    done = runs[(runs["cell"] == cell) & (runs["status"] == "done")]
+    table = done.pivot(index="seed", columns="prior", values=metric).dropna()
+    if len(table) < 3 or stats.REFERENCE not in table or table.shape[1] < 2:
+        return ""
+    likeness = table.drop(columns=stats.REFERENCE).corrwith(table[stats.REFERENCE])
+    return (
+        f"Over {len(table)} seeds the correlation of {metric} with Gaussian's goes from {likeness.min():+.2f} "
+        f"({likeness.idxmin()}) to {likeness.max():+.2f} ({likeness.idxmax()}), {likeness.mean():+.2f} in the mean. "
+        "Only as far as it is positive does pairing shorten an interval."
+    )
 
 
 # --- generators -----------------------------------------------------------------------------------------------------
 
 
 def generators(study: Study, cell: str, seed: int | None = None) -> dict[str, tuple[torch.nn.Module, Any]]:
-    """prior -> (generator, config) of the finished runs of a cell and a seed (by default the first that it has), as
-    far as their generators are there."""
-    chosen = [p for p in study.runs if p.cell == cell and p.prior != NULL and Run(p.path).is_finished(p.config)]
+    """prior -> (generator, config) of the finished runs of a cell, a borrowed Gaussian's among them, and a seed (by
+    default the first that it has), as far as their generators are there."""
+    chosen = [p for p in _runs(study, cell) if p.prior != NULL and Run(p.path).is_finished(p.config)]
     seed = chosen[0].seed if seed is None and chosen else seed
     return {p.prior: Run(p.path).read_generator() for p in chosen if p.seed == seed}
 
@@ -211,9 +240,14 @@ class Prediction:
 
 
 def _decided(rows: pd.DataFrame) -> tuple[bool, bool]:
-    """(some prior of a summary's rows differs, Holm-adjusted p < 0.05; all 95 % intervals lie within ``MARGIN``)"""
+    """(some prior of a summary's rows differs; all 95 % intervals lie within ``MARGIN``)"""
     reach = np.maximum(rows["t_low"].abs(), rows["t_high"].abs()) / rows["reference_mean"].abs()
-    return bool((rows["p_holm"] < stats.ALPHA).any()), bool((reach <= MARGIN).all())
+    return bool(_differs(rows).any()), bool((reach <= MARGIN).all())
+
+
+def _differs(rows: pd.DataFrame) -> pd.Series:
+    """Which rows of a summary differ from Gaussian: Holm-adjusted p < 0.05, and by no less than the null lets find."""
+    return (rows["p_holm"] < stats.ALPHA) & ~(rows["difference"].abs() < rows["smallest_detectable"])
 
 
 def _rows(found: pd.DataFrame, cell: str, metric: str, *names: str) -> pd.DataFrame:
@@ -222,20 +256,28 @@ def _rows(found: pd.DataFrame, cell: str, metric: str, *names: str) -> pd.DataFr
     return rows[rows["prior"].isin(names)] if names else rows
 
 
-def _numbers(rows: pd.DataFrame) -> str:
-    each = ", ".join(
-        f"{row.prior} {row.difference / row.reference_mean:+.0%} "
-        f"({row.t_low / row.reference_mean:+.0%} to {row.t_high / row.reference_mean:+.0%})"
+def _each(rows: pd.DataFrame, between: str) -> str:
+    """Every row's prior, difference and interval, in per cent of Gaussian's mean; as they are where that is 0."""
+
+    def words(value: float, mean: float) -> str:
+        return f"{value / abs(mean):+.0%}" if mean else f"{value:+.3g}"
+
+    return between.join(
+        f"{row.prior} {words(row.difference, row.reference_mean)} "
+        f"({words(row.t_low, row.reference_mean)} to {words(row.t_high, row.reference_mean)})"
         for row in rows.itertuples()
     )
-    return f"{each}; smallest Holm-adjusted p {rows['p_holm'].min():.2g}"
 
 
-def _ties(cell: str) -> Callable[[pd.DataFrame, pd.DataFrame], Found]:
-    """yes: every prior is as good as Gaussian."""
+def _numbers(rows: pd.DataFrame) -> str:
+    return f"{_each(rows, ', ')}; smallest Holm-adjusted p {rows['p_holm'].min():.2g}"
+
+
+def _ties(cell: str, *names: str) -> Callable[[pd.DataFrame, pd.DataFrame], Found]:
+    """yes: every prior, or each of those named, is as good as Gaussian."""
 
     def test(runs: pd.DataFrame, found: pd.DataFrame) -> Found:
-        rows = _rows(found, cell, "fd_train")
+        rows = _rows(found, cell, "fd_train", *names)
         if rows.empty:
             return "open", "no pairs yet"
         apart, alike = _decided(rows)
@@ -343,6 +385,29 @@ def _stems(runs: pd.DataFrame, found: pd.DataFrame) -> Found:
     return "yes" if held else "no", f"share behind a dense and a transposed stem: {words}"
 
 
+def path_departures(d: int = 100, n: int = 400) -> pd.DataFrame:
+    """How far half way between two latents is from the prior: Kolmogorov and Smirnov's distance (0 to 1) of n points'
+    coordinates to as many fresh ones; chance alone gives 0.01. A row a core prior, a column a path."""
+    found: dict[str, dict[str, float]] = {}
+    for name in priors.CORE:
+        prior, stream = priors.get(name, "standardised"), torch.Generator().manual_seed(0)
+        start, end = (priors.uniforms(n, d, stream) for _ in range(2))
+        fresh = prior.sample(n, d, stream).flatten()
+        found[name] = {
+            path: float(ks_2samp(move(prior, start, end, 0.5).flatten(), fresh).statistic)
+            for path, move in priors.PATHS.items()
+        }
+    return pd.DataFrame.from_dict(found, orient="index").rename_axis("prior")
+
+
+def _paths(runs: pd.DataFrame, found: pd.DataFrame) -> Found:
+    far = path_departures()
+    left = far[["lerp", "slerp"]].drop(index="gaussian").min(axis=None) > 0.03 and far.loc["gaussian", "lerp"] > 0.03
+    held = left and far["matched"].max() < 0.03 and far.loc["gaussian", "slerp"] < 0.03
+    words = ", ".join(f"{row.Index} {row.matched:.2f}, {row.lerp:.2f}, {row.slerp:.2f}" for row in far.itertuples())
+    return "yes" if held else "no", f"distance of matched, lerp and slerp to the prior: {words}"
+
+
 PREDICTIONS = {
     "near-ties at d = 100": Prediction(
         "At d = 100 a unit of the first layer sums many coordinates and is nearly Gaussian whatever the prior, so with "
@@ -383,9 +448,23 @@ PREDICTIONS = {
         "Bernoulli is more precise than Gaussian.",
         _better(("fast-d8-standardised", "bernoulli", "precision_train", 1)),
     ),
+    "tails": Prediction(
+        "A Lipschitz generator makes no tail heavier than its latent's (Jalal 2019; Pareto GAN, Huster 2021), but "
+        "pixels are bounded, so heavier latents gain nothing: Laplacian and multiplicative are as good as Gaussian.",
+        _ties("fast-d100-standardised", "laplacian", "multiplicative"),
+    ),
+    "paths": Prediction(
+        "Half way between two latents lerp has left the prior, slerp too unless it is Gaussian, and the matched path "
+        "has not (Agustsson 2019).",
+        _paths,
+    ),
+    "BigGAN's uniform": Prediction(
+        "BigGAN found U(-1, 1) about equal to the normal (Brock 2019): raw uniform latents are as good as Gaussian.",
+        _ties("fast-d100-raw", "uniform"),
+    ),
     "BigGAN's latents": Prediction(
         "BigGAN trained best with Bernoulli and with censored normal latents (Brock 2019): here too raw Bernoulli and "
-        "censored normal have a lower distance than Gaussian.",
+        "censored normal (standardised, unlike theirs) have a lower distance than Gaussian.",
         _better(
             ("fast-d100-raw", "bernoulli", "fd_train", -1), ("fast-d100-extended", "censored_normal", "fd_train", -1)
         ),
@@ -423,27 +502,66 @@ def _answer(runs: pd.DataFrame, found: pd.DataFrame, study: Study, cell: str) ->
     for metric, words in (("fd_train", "Frechet distance"), ("recall_train", "recall")):
         rows = _rows(found, cell, metric)
         said.append(_compared(words, rows) if len(rows) else f"Too few pairs yet to say anything of {words}.")
-    return " ".join([*said, *_outlier(runs, study, cell)])
+    if copied := sorted(set(done.loc[done["duplicate_rate_train"] > COPIES, "prior"])):
+        said.append(f"Recall is not told of {', '.join(copied)}: most images are copies.")
+    return " ".join(
+        [*said, *_outlier(runs, study, cell), *_borrowed(runs, study, cell), *_recognised(runs, study, cell)]
+    )
 
 
 def _compared(words: str, rows: pd.DataFrame) -> str:
     mean, pairs = rows["reference_mean"].iloc[0], f"{rows['n'].min()} pairs each"
-    apart = rows[rows["p_holm"] < stats.ALPHA]
-    if apart.empty:
-        low, high = rows["t_low"].min() / mean, rows["t_high"].max() / mean
+    apart = rows[_differs(rows)]
+    if len(apart):
         return (
-            f"**No difference from Gaussian was found in {words}** (Gaussian's mean {mean:.3g}, {pairs}, smallest "
-            f"Holm-adjusted p {rows['p_holm'].min():.2g}); one by one, the 95 % intervals of the differences reach "
-            f"from {low:+.0%} to {high:+.0%} of that mean."
+            f"**In {words} these differ from Gaussian** (Gaussian's mean {mean:.3g}, {pairs}; differences in per cent "
+            f"of it with 95 % intervals, Holm-adjusted p < 0.05): {_each(apart, '; ')}. Of the others no difference "
+            "was found."
         )
-    each = "; ".join(
-        f"{row.prior} {row.difference / mean:+.0%} ({row.t_low / mean:+.0%} to {row.t_high / mean:+.0%})"
-        for row in apart.itertuples()
+    reach = (
+        ""
+        if not mean
+        else (
+            f"; one by one, the 95 % intervals of the differences reach from {rows['t_low'].min() / mean:+.0%} to "
+            f"{rows['t_high'].max() / mean:+.0%} of that mean"
+        )
     )
+    small = rows[rows["p_holm"] < stats.ALPHA]
+    below = f"; {_each(small, '; ')} is smaller than the null lets one find" if len(small) else ""
     return (
-        f"**In {words} these differ from Gaussian** (Gaussian's mean {mean:.3g}, {pairs}; differences in per cent of "
-        f"it with 95 % intervals, Holm-adjusted p < 0.05): {each}. Of the others no difference was found."
+        f"**No difference from Gaussian was found in {words}** (Gaussian's mean {mean:.3g}, {pairs}, smallest "
+        f"Holm-adjusted p {rows['p_holm'].min():.2g}){reach}{below}."
     )
+
+
+def _borrowed(runs: pd.DataFrame, study: Study, cell: str) -> list[str]:
+    """A sentence on the Gaussian runs that a cell borrows: what the chance of their seeds alone does to their owner."""
+    if cell not in study.references or (lender := study.references[cell]) not in set(runs["cell"]):
+        return []
+    done = runs[(runs["status"] == "done") & (runs["cell"] == lender)]
+    seeds = sorted(set(runs.loc[(runs["cell"] == cell) & (runs["status"] == "done"), "seed"]))
+    rows = stats.compare(done[done["seed"].isin(seeds)], ["fd_train"]) if seeds else pd.DataFrame()
+    whole, part = (
+        rows_[rows_["prior"] == stats.REFERENCE]["fd_train"] for rows_ in (done, done[done["seed"].isin(seeds)])
+    )
+    if rows.empty or len(part) == len(whole):
+        return []
+    shares = rows["difference"] / rows["reference_mean"]
+    return [
+        f"Its Gaussian runs are those of `{lender}` with seeds {', '.join(map(str, seeds))}, whose mean is "
+        f"{part.mean():.3g} ({whole.mean():.3g} over all seeds there); on these seeds the priors of that cell, the "
+        f"null among them, lie {shares.min():+.0%} to {shares.max():+.0%} from it, so as much here says nothing."
+    ]
+
+
+def _recognised(runs: pd.DataFrame, study: Study, cell: str) -> list[str]:
+    """A sentence on whether a cell's generators draw their class at all: a tie of those that do not says little."""
+    done = finished(runs, study)
+    share = done.loc[(done["cell"] == cell) & (done["prior"] == stats.REFERENCE), "target_agreement_test"].mean()
+    if math.isnan(share):
+        return []
+    real = floor_values(floors(study))["target_agreement_test"]
+    return [f"A classifier takes {share:.0%} of Gaussian's samples for their class, of real images {real:.0%}."]
 
 
 def _outlier(runs: pd.DataFrame, study: Study, cell: str) -> list[str]:

@@ -45,8 +45,8 @@ METRICS = {
 }
 BOOTSTRAP_PAIRS = 5  # under so many the bootstrap's interval is far too short to be drawn
 FOREST = (
-    "point: mean paired difference, filled if Holm-adjusted p < 0.05; thin bar: Student's 95 % interval; thick, from "
-    f"{BOOTSTRAP_PAIRS} pairs on: BCa bootstrap\n"
+    "point: mean paired difference, filled if Holm-adjusted p < 0.05, half filled if equal in all pairs, which no test "
+    f"takes; thin bar: Student's 95 % interval; thick, from {BOOTSTRAP_PAIRS} pairs on: BCa bootstrap\n"
     "grey band: smaller than what one test on n pairs detects with power 0.8; n: pairs of runs with one seed"
 )
 
@@ -179,7 +179,9 @@ def forest_cells(summary: pd.DataFrame, cells: Sequence[str], metrics: Sequence[
         rows = as_percent(_of_cell(summary, cell))
         for axis, metric in zip(line, metrics, strict=True):
             _draw_forest(axis, rows[rows["metric"] == metric], order, names=metric == metrics[0])
-            axis.set_title(f"{about(metric)[0]}, {'higher' if about(metric)[2] else 'lower'} is better", fontsize=8)
+            mean = rows.loc[rows["metric"] == metric, "reference_mean"].mean()
+            title = f"{about(metric)[0]}, {'higher' if about(metric)[2] else 'lower'} is better"
+            axis.set_title(title + f" (gaussian's mean {mean:.3g})" * bool(np.isfinite(mean)), fontsize=8)
         line[0].set_ylabel(cell.replace("-d", "\nd", 1), fontsize=8, weight="bold")
     for axis in axes[-1]:
         axis.set_xlabel("difference from gaussian, % of its mean", fontsize=8)
@@ -217,8 +219,10 @@ def _draw_forest(
         bars = [(["t_low", "t_high"], 1), (["ci_low", "ci_high"], 4)]
         for ends, thickness in bars[: 1 + (row["n"] >= BOOTSTRAP_PAIRS)]:
             axis.plot(row[ends].astype(float), [y, y], color=shade, linewidth=thickness, solid_capstyle="butt")
-        face = shade if row["p_holm"] < ALPHA else "white"
-        axis.plot(row["difference"], y, _marker(row["prior"]), color=shade, markerfacecolor=face, markersize=6)
+        alike = "alike in all pairs" in row["verdict"]
+        look = {"markerfacecolor": shade if alike or row["p_holm"] < ALPHA else "white", "markerfacecoloralt": "white"}
+        fill = "left" if alike else "full"
+        axis.plot(row["difference"], y, _marker(row["prior"]), color=shade, markersize=6, fillstyle=fill, **look)
         _beside(axis, y, beside(row))
 
 
@@ -344,8 +348,10 @@ def collapse(rates: pd.DataFrame) -> Figure:
     """How often runs failed or collapsed: a panel a cell and outcome, a row a prior, bars 95 % intervals."""
     cells, outcomes = (list(dict.fromkeys(rates[name])) if len(rates) else [""] for name in ("cell", "outcome"))
     order = in_order(rates["prior"]) if len(rates) else []
-    height = len(cells) * (0.24 * len(order) + 1)
-    figure, axes = new_figure(len(cells), len(outcomes), min(10, 2 + 3.4 * len(outcomes)), max(height, 1.8))
+    heights = [0.24 * rates.loc[rates["cell"] == cell, "prior"].nunique() + 1 for cell in cells] if order else [1.8]
+    figure, axes = new_figure(
+        len(cells), len(outcomes), min(10, 2 + 3.4 * len(outcomes)), max(sum(heights), 1.8), height_ratios=heights
+    )
     words = {"status": "failed (no result)", "collapsed": "collapsed (last distance far above the best)"}
     for line, cell in zip(axes, cells, strict=True):
         for axis, outcome in zip(line, outcomes, strict=True):

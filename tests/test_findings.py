@@ -86,7 +86,7 @@ def test_a_study_without_a_finished_run_has_tables_too(tmp_path):
     assert len(runs) == len(plan.runs)
     assert found.empty
     held = findings.judged(runs, found).set_index("prediction")["held"]
-    assert set(held.drop("a transposed stem keeps the raw mean")) == {"open"}
+    assert set(held.drop(["a transposed stem keeps the raw mean", "paths"])) == {"open"}
     assert ", 0 of 12 runs (0 failed, 0 collapsed)" in findings.answer(runs, found, plan)
 
 
@@ -200,6 +200,59 @@ def test_a_raw_mean_is_a_fixed_pattern_behind_a_transposed_stem_only():
     )
 
 
+def test_half_way_only_the_matched_path_keeps_every_prior(plan):
+    far = findings.path_departures(n=100)
+    assert far["matched"].max() < 0.02 < 0.03 < far["lerp"].min()
+    assert far.loc["gaussian", "slerp"] < 0.02 < 0.03 < far["slerp"].drop("gaussian").min()
+    held = findings.judged(frame("first", scattered(1)), findings.summary(frame("first", scattered(1)), plan))
+    assert held.set_index("prediction").loc["paths", "held"] == "yes"
+
+
+def test_what_is_below_the_smallest_detectable_is_not_called_different(plan):
+    values = scattered(20, ("gaussian", NULL))  # a noisy null beside a small difference that hardly spreads
+    values["poisson"] = [value + shift for value, shift in zip(values["gaussian"], (9, 10, 11, 10, 10), strict=True)]
+    runs = frame(STANDARDISED, values)
+    found = findings.summary(runs, plan)
+    assert found.set_index(["metric", "prior"]).loc[("fd_train", "poisson"), "verdict"].startswith("higher, yet below")
+    said = findings.answer(runs, found, plan)
+    assert "No difference from Gaussian was found in Frechet distance" in said
+    assert "poisson +10% (+9% to +11%) is smaller than the null lets one find" in said
+    assert judged(runs, plan)["near-ties at d = 100"] == "yes"
+
+
+def test_recall_is_not_told_where_most_images_are_copies(plan, monkeypatch):
+    found = Run(plan.runs[0].path).metrics
+    for row in found["evaluation"]:
+        if row["metric"].startswith("duplicate_rate"):
+            row["value"] = 0.6
+    monkeypatch.setattr(Run, "metrics", found)
+    row = findings._row(plan.runs[0])
+    assert np.isnan(row["recall_train"]) and np.isnan(row["recall_test"]) and row["precision_train"] >= 0
+    runs = frame(SMALL, {"gaussian": [0.0, 0.0], "bernoulli": [0.95, 0.96]}, "duplicate_rate_train")
+    assert "Recall is not told of bernoulli" in findings.answer(runs, findings.summary(runs, plan), plan)
+
+
+def test_a_borrowed_gaussian_is_told_of_with_what_its_seeds_do_by_chance(plan):
+    lender = {"gaussian": [100, 100, 400], NULL: [150, 150, 400], "uniform": [120, 120, 400]}
+    runs = pd.concat([frame("first", lender), frame("second", {"poisson": [130, 130]})], ignore_index=True)
+    said = findings.answer(runs, findings.summary(runs, plan), plan)
+    assert "are those of `first` with seeds 0, 1, whose mean is 100 (200 over all seeds there)" in said
+    assert "lie +20% to +50% from it" in said
+
+
+def test_the_answer_says_whether_the_class_is_drawn_at_all(plan):
+    runs = findings.runs_table(plan)
+    share = runs.loc[(runs["cell"] == "first") & (runs["prior"] == "gaussian"), "target_agreement_test"].mean()
+    said = findings.answer(runs, findings.summary(runs, plan), plan).split("\n\n")[0]
+    assert ("A classifier takes" in said) == (not np.isnan(share))
+
+
+def test_pairing_is_judged_by_how_alike_the_seeds_rank(plan):
+    runs = frame("first", {"gaussian": [1.0, 2, 3], "uniform": [2.0, 4, 6], "poisson": [3.0, 2, 1]})
+    assert "from -1.00 (poisson) to +1.00 (uniform), +0.00 in the mean" in findings.pairing_sentence(runs, "first")
+    assert findings.pairing_sentence(runs[runs["seed"] < 2], "first") == ""
+
+
 def test_the_answer_names_what_differs_in_every_cell_and_the_run_that_stands_out(plan):
     values = scattered(1)
     values["poisson"] = [value + 50 for value in values["poisson"]]
@@ -227,7 +280,7 @@ def test_a_borrowed_gaussian_comes_without_its_null_which_is_taken_whole(plan):
 def test_the_notebooks_tell_of_every_cell(plan):
     words = {"study": str(plan.root.parent / "plan.yaml"), "out": str(plan.root)}
     pages = {}
-    for name in ("noise_study", "noise_study_cells"):
+    for name in ("noise_study", "noise_study_cells", "noise_study_pictures"):
         path = execute(name, plan.root / f"{name}.ipynb", words, quiet=True)
         assert problems(path, executed=True) == []
         pages[name] = nbformat.writes(nbformat.read(path, as_version=4))
@@ -237,7 +290,7 @@ def test_the_notebooks_tell_of_every_cell(plan):
     assert pd.read_csv(plan.root / "runs.csv")["status"].tolist() == runs["status"].tolist()
     figures = {path.stem for path in (plan.root / "figures").iterdir()}
     assert {"forest_cells", "arms", "swap", "duplicates", "forest_second", "learning_curves_second"} <= figures
-    assert "forest_first" not in figures and "forest_third" not in figures
+    assert {"grids_second", "forest_first", "forest_third"} & figures == {"grids_second"}
 
 
 COMMITTED = ROOT / "results" / "noise-study"
@@ -247,7 +300,15 @@ def test_the_committed_tables_are_those_of_the_committed_runs(tmp_path):
     """To the byte on the machine that made them; another's last digit may differ."""
     plan = study.read("noise-study", COMMITTED)
     runs = findings.runs_table(plan)
-    for name, table in (("runs", runs), ("summary", findings.summary(runs, plan)), ("floors", findings.floors(plan))):
+    every = findings.finished(runs, plan)
+    tables = {
+        "runs": runs,
+        "summary": findings.summary(runs, plan),
+        "floors": findings.floors(plan),
+        "friedman": stats.friedman(every, [name for name in findings.METRICS if name in every]),
+        "rates": stats.rates(runs[runs["status"].isin(["done", "failed"])]),
+    }
+    for name, table in tables.items():
         table.to_csv(tmp_path / "again.csv", index=False)
         again, kept = (pd.read_csv(path) for path in (tmp_path / "again.csv", COMMITTED / f"{name}.csv"))
         pd.testing.assert_frame_equal(again, kept, rtol=1e-9, obj=name)

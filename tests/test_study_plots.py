@@ -165,6 +165,17 @@ def test_some_point_of_the_forest_is_filled_and_some_is_not(summary):
     assert significant["poisson"] and not significant[NULL]
 
 
+def test_a_difference_that_is_the_same_in_all_pairs_is_half_filled():
+    runs = pd.DataFrame(
+        [(CELL, prior, seed, value) for prior, value in (("gaussian", 0.0), ("bernoulli", 0.95)) for seed in range(3)],
+        columns=["cell", "prior", "seed", "duplicate_rate_train"],
+    )
+    table = stats.compare(runs, ["duplicate_rate_train"])
+    assert "alike in all pairs" in table["verdict"][0]
+    (axis,) = study_plots.forest(table, CELL, {"diversity": ["duplicate_rate_train"]}).axes
+    assert points(axis)[0].get_fillstyle() == "left"
+
+
 def test_verdict_is_in_percent_and_says_the_verdict(summary):
     figure = study_plots.verdict(summary, CELL, "fd_train", "One sentence.", floor=0.05)
     (axis,) = figure.axes
