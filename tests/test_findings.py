@@ -312,3 +312,25 @@ def test_the_committed_tables_are_those_of_the_committed_runs(tmp_path):
         table.to_csv(tmp_path / "again.csv", index=False)
         again, kept = (pd.read_csv(path) for path in (tmp_path / "again.csv", COMMITTED / f"{name}.csv"))
         pd.testing.assert_frame_equal(again, kept, rtol=1e-9, obj=name)
+
+
+def test_the_readme_says_what_the_tables_say():
+    plan = study.read("noise-study", COMMITTED)
+    runs = findings.runs_table(plan)
+    found, cell = findings.summary(runs, plan), plan.runs[0].cell
+    rows = found[(found["cell"] == cell) & (found["metric"] == "fd_train") & (found["prior"] != NULL)]
+    mean, distances = rows["reference_mean"].iloc[0], runs.query("cell == @cell and prior == 'gaussian'")["fd_train"]
+    done = (runs["status"] == "done").sum()
+    said = " ".join((ROOT / "README.md").read_text().split())
+    assert (rows["p_holm"] >= stats.ALPHA).all() and "no prior was found to differ from Gaussian" in said
+    low, high, least = (
+        100 * value / mean for value in (rows["t_low"].min(), rows["t_high"].max(), rows["smallest_detectable"].iloc[0])
+    )
+    for words in (
+        f"smallest Holm-adjusted p: {rows['p_holm'].min():.1f}",
+        f"Gaussian's distance between {distances.min():.0f} and {distances.max():.0f}",
+        f"from {low:.0f} to {high:+.0f} % of its mean",
+        f"a difference of {least:.0f} %",
+        f"Of its {len(runs)} runs {done} are in" if done < len(runs) else f"All {len(runs)} runs are in",
+    ):
+        assert words in said
