@@ -198,9 +198,11 @@ def pairing_sentence(runs: pd.DataFrame, cell: str, metric: str = "fd_train") ->
 
 def generators(study: Study, cell: str, seed: int | None = None) -> dict[str, tuple[torch.nn.Module, Any]]:
     """prior -> (generator, config) of the finished runs of a cell, a borrowed Gaussian's among them, and a seed (by
-    default the first that it has), as far as their generators are there."""
+    default the first that it has), as far as their generators are there; none of a cell without a run of its own."""
     chosen = [p for p in _runs(study, cell) if p.prior != NULL and Run(p.path).is_finished(p.config)]
-    seed = chosen[0].seed if seed is None and chosen else seed
+    if not any(p.cell == cell for p in chosen):
+        return {}
+    seed = chosen[0].seed if seed is None else seed
     return {p.prior: Run(p.path).read_generator() for p in chosen if p.seed == seed}
 
 

@@ -101,6 +101,12 @@ def test_tables_made_again_are_the_same_bytes(plan):
 def test_swap_has_the_matched_distance_on_its_diagonal(plan):
     trained = findings.generators(plan, "first")
     assert list(trained) == ["gaussian", "bernoulli"]
+    borrowed = findings.generators(plan, "second")
+    assert {name: config.arm for name, (_, config) in borrowed.items()} == {
+        "gaussian": "standardised",
+        "poisson": "raw",
+    }
+    assert findings.generators(plan, "third") == {}
     table = findings.swap(trained, n=300)
     assert table.shape == (2, 2)
     assert np.isfinite(table.to_numpy()).all()
