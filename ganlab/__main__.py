@@ -105,6 +105,9 @@ def study(options: dict[str, Any]) -> None:
         if plan.is_reported:
             print(f"{plan.report} tells of all of them; 'ganlab study report' makes it again")
             return
+    if not {"done", "failed"} & {planned.status for planned in plan.runs}:
+        words = f"ganlab study --study {options['study']} --out {plan.root}"
+        raise studies.StudyError(f"{plan.root} holds no run of {plan.name} that has ended: '{words}' starts it")
     from ganlab.notebooks import execute
 
     for name in reversed(plan.notebooks):  # the answer last: it says that all is told

@@ -120,6 +120,13 @@ def test_a_run_is_done_by_its_numbers_alone_and_a_folder_with_other_settings_is_
         _ = changed.status
 
 
+@pytest.mark.parametrize("name", ["presets", "noise-study"])
+def test_nothing_is_reported_of_a_study_without_a_run(name, tmp_path, capsys):
+    assert main(["study", "report", "--study", name, "--out", str(tmp_path / "out")]) == 2
+    assert f"holds no run of {name} that has ended: 'ganlab study --study {name} --out" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_study_is_reported_until_another_run_ends(tmp_path, capsys):
     cells = [{"name": "a", "priors": ["gaussian"], "seeds": [0, 1]}]
     words = ["study", "--study", str(write(tmp_path / "plan.yaml", cells)), "--out", str(tmp_path / "out")]
