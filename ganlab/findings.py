@@ -47,8 +47,8 @@ def runs_table(study: Study) -> pd.DataFrame:
 
 
 def _row(planned: Planned) -> dict[str, Any]:
-    config = planned.config
-    status = planned.status if planned.status in ("done", "failed") else "left"
+    config, status = planned.config, planned.status
+    status = status if status in ("done", "failed") else "left"
     row: dict[str, Any] = {
         "cell": planned.cell, "preset": config.preset, "prior": planned.prior, "arm": config.arm,
         "latent_dim": config.latent_dim, "seed": planned.seed, "status": status,
@@ -404,8 +404,9 @@ def path_departures(d: int = 100, n: int = 400) -> pd.DataFrame:
 
 def _paths(runs: pd.DataFrame, found: pd.DataFrame) -> Found:
     far = path_departures()
-    left = far[["lerp", "slerp"]].drop(index="gaussian").min(axis=None) > 0.03 and far.loc["gaussian", "lerp"] > 0.03
-    held = left and far["matched"].max() < 0.03 and far.loc["gaussian", "slerp"] < 0.03
+    left = far > 0.03
+    expected = pd.DataFrame({"matched": False, "lerp": True, "slerp": far.index != "gaussian"}, index=far.index)
+    held = (left == expected).all(axis=None)
     words = ", ".join(f"{row.Index} {row.matched:.2f}, {row.lerp:.2f}, {row.slerp:.2f}" for row in far.itertuples())
     return "yes" if held else "no", f"distance of matched, lerp and slerp to the prior: {words}"
 
@@ -520,14 +521,10 @@ def _compared(words: str, rows: pd.DataFrame) -> str:
             f"of it with 95 % intervals, Holm-adjusted p < 0.05): {_each(apart, '; ')}. Of the others no difference "
             "was found."
         )
-    reach = (
-        ""
-        if not mean
-        else (
-            f"; one by one, the 95 % intervals of the differences reach from {rows['t_low'].min() / mean:+.0%} to "
-            f"{rows['t_high'].max() / mean:+.0%} of that mean"
-        )
-    )
+    reach = ""
+    if mean:
+        low, high = rows["t_low"].min() / mean, rows["t_high"].max() / mean
+        reach = f"; one by one, the 95 % intervals of the differences reach from {low:+.0%} to {high:+.0%} of that mean"
     small = rows[rows["p_holm"] < stats.ALPHA]
     below = f"; {_each(small, '; ')} is smaller than the null lets one find" if len(small) else ""
     return (
@@ -540,14 +537,14 @@ def _borrowed(runs: pd.DataFrame, study: Study, cell: str) -> list[str]:
     """A sentence on the Gaussian runs that a cell borrows: what the chance of their seeds alone does to their owner."""
     if cell not in study.references or (lender := study.references[cell]) not in set(runs["cell"]):
         return []
-    done = runs[(runs["status"] == "done") & (runs["cell"] == lender)]
-    seeds = sorted(set(runs.loc[(runs["cell"] == cell) & (runs["status"] == "done"), "seed"]))
-    rows = stats.compare(done[done["seed"].isin(seeds)], ["fd_train"]) if seeds else pd.DataFrame()
-    whole, part = (
-        rows_[rows_["prior"] == stats.REFERENCE]["fd_train"] for rows_ in (done, done[done["seed"].isin(seeds)])
-    )
-    if rows.empty or len(part) == len(whole):
+    done = runs[runs["status"] == "done"]
+    seeds = sorted(set(done.loc[done["cell"] == cell, "seed"]))
+    there = done[done["cell"] == lender]
+    here = there[there["seed"].isin(seeds)]
+    whole, part = (rows.loc[rows["prior"] == stats.REFERENCE, "fd_train"] for rows in (there, here))
+    if part.empty or len(part) == len(whole):
         return []
+    rows = stats.compare(here, ["fd_train"])
     shares = rows["difference"] / rows["reference_mean"]
     return [
         f"Its Gaussian runs are those of `{lender}` with seeds {', '.join(map(str, seeds))}, whose mean is "

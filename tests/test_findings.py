@@ -16,6 +16,8 @@ from ganlab.runs import Run
 from ganlab.study import NULL
 from ganlab.train import train
 
+COMMITTED = ROOT / "results" / "noise-study"
+
 
 @pytest.fixture(scope="module")
 def plan(tmp_path_factory):
@@ -251,6 +253,13 @@ def test_the_answer_says_whether_the_class_is_drawn_at_all(plan):
     share = runs.loc[(runs["cell"] == "first") & (runs["prior"] == "gaussian"), "target_agreement_test"].mean()
     said = findings.answer(runs, findings.summary(runs, plan), plan).split("\n\n")[0]
     assert ("A classifier takes" in said) == (not np.isnan(share))
+    kept = study.read("noise-study", COMMITTED)
+    runs, floors = findings.runs_table(kept), findings.floor_values(findings.floors(kept))
+    first = runs["cell"] == kept.runs[0].cell
+    share = runs.loc[first & (runs["prior"] == "gaussian"), "target_agreement_test"].mean()
+    real = floors["target_agreement_test"]
+    words = f"A classifier takes {share:.0%} of Gaussian's samples for their class, of real images {real:.0%}."
+    assert words in findings.answer(runs[first], findings.summary(runs[first], kept), kept)
 
 
 def test_pairing_is_judged_by_how_alike_the_seeds_rank(plan):
@@ -297,9 +306,6 @@ def test_the_notebooks_tell_of_every_cell(plan):
     figures = {path.stem for path in (plan.root / "figures").iterdir()}
     assert {"forest_cells", "arms", "swap", "duplicates", "forest_second", "learning_curves_second"} <= figures
     assert {"grids_second", "forest_first", "forest_third"} & figures == {"grids_second"}
-
-
-COMMITTED = ROOT / "results" / "noise-study"
 
 
 def test_the_committed_tables_are_those_of_the_committed_runs(tmp_path):
