@@ -4,6 +4,7 @@
 is still empty makes a panel that says so, a prior without a value an empty row.
 """
 
+import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import matplotlib.pyplot as plt
@@ -46,7 +47,7 @@ METRICS = {
 BOOTSTRAP_PAIRS = 5  # under so many the bootstrap's interval is far too short to be drawn
 FOREST = (
     "point: mean paired difference, filled if Holm-adjusted p < 0.05, half filled if equal in all pairs, which no test "
-    f"takes; thin bar: Student's 95 % interval; thick, from {BOOTSTRAP_PAIRS} pairs on: BCa bootstrap\n"
+    f"takes; thin bar: Student's 95 % interval; thick, from {BOOTSTRAP_PAIRS} pairs on: BCa bootstrap; "
     "grey band: smaller than what one test on n pairs detects with power 0.8; n: pairs of runs with one seed"
 )
 
@@ -137,7 +138,7 @@ def forest(summary: pd.DataFrame, cell: str, metrics: Mapping[str, Sequence[str]
             axis.set_xlabel("difference from gaussian" + f"\n({unit})" * bool(unit), fontsize=8)
         line[0].set_ylabel(title, fontsize=10, weight="bold")
     figure.suptitle(cell, fontsize=10)
-    figure.supxlabel(FOREST, fontsize=8, color="0.3")
+    _caption(figure, FOREST)
     return figure
 
 
@@ -152,7 +153,7 @@ def verdict(summary: pd.DataFrame, cell: str, metric: str, title: str, floor: fl
     figure, ((axis,),) = new_figure(1, 1, 9, 0.4 * max(len(order), 3) + 1.4)
     _draw_forest(axis, rows, order, beside=lambda row: f"{row['verdict']} (n = {row['n']:.0f})".replace(", ", ",\n"))
     name, unit, more = about(metric)
-    below = f"difference from gaussian in {name}, % of gaussian's mean"
+    below = f"difference from gaussian in {name},\n% of gaussian's mean"
     if len(rows):
         mean = rows["reference_mean"].iloc[0]
         below += f" ({mean:.3g} {unit}".rstrip() + ")"
@@ -162,7 +163,7 @@ def verdict(summary: pd.DataFrame, cell: str, metric: str, title: str, floor: fl
         words = "" if more is None else "better" if better else "worse"
         axis.text(x, 1.01, words, transform=axis.transAxes, size=8, color="0.3", ha=side)
     figure.suptitle(title, fontsize=11)
-    figure.supxlabel(FOREST, fontsize=7.5, color="0.3")
+    _caption(figure, FOREST)
     return figure
 
 
@@ -185,7 +186,7 @@ def forest_cells(summary: pd.DataFrame, cells: Sequence[str], metrics: Sequence[
         line[0].set_ylabel(cell.replace("-d", "\nd", 1), fontsize=8, weight="bold")
     for axis in axes[-1]:
         axis.set_xlabel("difference from gaussian, % of its mean", fontsize=8)
-    figure.supxlabel(FOREST, fontsize=7.5, color="0.3")
+    _caption(figure, FOREST)
     return figure
 
 
@@ -472,6 +473,12 @@ def _prior_rows(axis: plt.Axes, names: list[str]) -> None:
 def _beside(axis: plt.Axes, y: float, words: str) -> None:
     """Small words to the right of a row."""
     axis.text(1.015, y, words, transform=axis.get_yaxis_transform(), va="center", size=7, color="0.3")
+
+
+def _caption(figure: Figure, words: str, size: float = 7.5) -> None:
+    """Small words under the figure, in as many lines as its width asks for."""
+    letters = int(72 * figure.get_figwidth() / (0.53 * size))  # a letter is half its size wide, in the mean
+    figure.supxlabel(textwrap.fill(words, letters), fontsize=size, color="0.3")
 
 
 def _legend(figure: Figure, axis: plt.Axes) -> None:

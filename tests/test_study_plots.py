@@ -195,7 +195,7 @@ def test_a_prior_with_one_pair_has_a_point_and_no_interval():
     drawn = [y for y, point in points(figure.axes[0]).items() if np.isfinite(point.get_xdata()[0])]
     assert sorted(drawn) == [0, 1, 2, 4, 5, 6] and words(figure)[3] == "n = 0"  # laplacian's one run failed
     assert not figure.axes[0].patches
-    figure.canvas.draw()
+    figure.draw_without_rendering()
 
 
 # Runs
@@ -313,7 +313,7 @@ def test_latent_distributions_name_the_spread_of_every_prior():
     spreads = [text.get_text() for text in figure.axes[0].texts]
     assert spreads[0].startswith("cv 0.07") and spreads[5] == "cv 0.000"
     assert len(figure.axes[1].texts) == 7
-    study_plots.latent_distributions(["bernoulli"], 8).canvas.draw()  # all norms equal
+    study_plots.latent_distributions(["bernoulli"], 8).draw_without_rendering()  # all norms equal
 
 
 def test_swap_heatmap_frames_each_prior_fed_with_itself():
@@ -356,7 +356,27 @@ def test_empty_tables_say_that_there_are_no_runs_yet(runs, summary):
         study_plots.swap_heatmap(pd.DataFrame()),
     ):
         assert "no runs yet" in words(figure)
-        figure.canvas.draw()
+        figure.draw_without_rendering()
+
+
+def test_nothing_leaves_the_canvas(runs, summary):
+    swap = pd.DataFrame(np.geomspace(30, 1300, 49).reshape(7, 7), priors.CORE, priors.CORE)
+    other = pd.concat([summary, summary.assign(cell="conv-noise-d100-raw", n=3)])
+    for figure in (
+        study_plots.forest(summary, CELL, GROUPS),
+        study_plots.forest(summary, CELL, {"quality": ["fd_train"]}),
+        study_plots.verdict(summary, CELL, "fd_train", "Frechet distance: difference to Gaussian", 0.25),
+        study_plots.forest_cells(other, [CELL, "conv-noise-d100-raw"], ["fd_train", "recall_train"]),
+        study_plots.precision_recall_plane(runs, pd.Series(dtype=float), CELL),
+        study_plots.duplicates(runs),
+        study_plots.collapse(stats.rates(runs)),
+        study_plots.latent_distributions(list(priors.CORE), 8),
+        study_plots.swap_heatmap(swap),
+    ):
+        figure.draw_without_rendering()
+        taken, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
+        outside = max(-taken.x0, -taken.y0, taken.x1 - width, taken.y1 - height)
+        assert outside < 0.02, f"{outside:.2f} inches of {figure.get_suptitle() or words(figure)} are cut off"
 
 
 def test_pngs_are_small_enough_for_a_notebook(summary, tmp_path):
