@@ -136,6 +136,8 @@ class Config:
     def __post_init__(self) -> None:
         for option in fields(self):
             _check(option, getattr(self, option.name))
+            if option.type is float:  # 10 and 10.0 are one run
+                object.__setattr__(self, option.name, float(getattr(self, option.name)))
         if self.preset not in PRESETS:
             raise unknown("preset", self.preset, PRESETS)
         for option, valid in (("diffaugment", DIFFAUGMENT), ("real_augment", REAL_AUGMENT)):

@@ -202,32 +202,33 @@ def _torchvision(root: Path, split: str, download: bool) -> tuple[torch.Tensor, 
 def folder(path: Path, resolution: int) -> tuple[torch.Tensor, torch.Tensor, list[str], str]:
     """Every image below ``path``, centre-cropped to a square and resized with antialiasing.
 
-    Sub-folders are classes; a folder without any is one class of its own name. Sorted by name, so that the order
-    does not depend on the file system. Raises ``DataError`` for a missing folder, no images, or one unreadable.
+    Sub-folders are classes; a folder without any is one class of its own name. Each class in the order of its file
+    names, the classes mixed by a fixed shuffle: whoever takes the first n images takes some of every class. Raises
+    ``DataError`` for a missing folder, no images, or one unreadable.
     """
     from PIL import Image, ImageOps
 
     if not path.is_dir():
         raise DataError(f"there is no folder {path}: give a folder of images, or the dataset cifar10 or shapes")
     classes = sorted(child for child in path.iterdir() if child.is_dir() and not child.name.startswith("."))
-    files = [
-        (label, file)
-        for label, place in enumerate(classes or [path])
-        for file in sorted(place.rglob("*"))
-        if file.suffix.lower() in IMAGE_SUFFIXES
+    found = [
+        [file for file in sorted(place.rglob("*")) if file.suffix.lower() in IMAGE_SUFFIXES]
+        for place in classes or [path]
     ]
-    if not files:
+    labels = np.random.RandomState(0).permutation(np.repeat(np.arange(len(found)), [len(files) for files in found]))
+    if not len(labels):
         raise DataError(f"{path} holds no images: ganlab reads {', '.join(IMAGE_SUFFIXES)}")
-    images = np.empty((len(files), resolution, resolution, 3), np.uint8)
-    for place, (_, file) in enumerate(files):
+    images = np.empty((len(labels), resolution, resolution, 3), np.uint8)
+    of_class = [iter(files) for files in found]
+    for place, label in enumerate(labels):
+        file = next(of_class[label])
         try:
             with Image.open(file) as image:
                 images[place] = ImageOps.fit(image.convert("RGB"), (resolution, resolution), Image.Resampling.BICUBIC)
         except OSError as error:
             raise DataError(f"{file} cannot be read as an image ({error}): mend or remove it") from None
-    labels = torch.tensor([label for label, _ in files])
     names = [place.name for place in classes or [path.resolve()]]
-    return torch.from_numpy(images).permute(0, 3, 1, 2), labels, names, f"folder {path.name}"
+    return torch.from_numpy(images).permute(0, 3, 1, 2), torch.from_numpy(labels), names, f"folder {path.name}"
 
 
 # --- shapes: known modes, no download -------------------------------------------------------------------------------

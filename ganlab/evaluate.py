@@ -54,8 +54,11 @@ def evaluate_run(run: Run, extractors: list[str], n: int = 0, best: bool = False
 def judged(run: Run, train: ImageSet, n: int = 0, best: bool = False, images: str = "") -> torch.Tensor:
     """The images that a run is judged by, uint8 (n, 3, R, R), the same every time.
 
-    n samples (0: as many as training images, at most 5,000) from the run's own prior, or the first n in a folder.
+    n samples (0: as many as training images, at most 5,000) from the run's own prior, or the first n in a folder, some
+    of every class. Raises ``EvaluationError`` for n < 0.
     """
+    if n < 0:
+        raise EvaluationError(f"n is {n}: give how many images to score, or 0 for as many as usual")
     n = n or min(SAMPLES, len(train))
     return load(images, resolution=run.config.resolution, limit=n).images if images else sample(run, n, SEED, best)
 
@@ -87,7 +90,8 @@ def evaluate(
             f"generated images are {tuple(generated.shape[1:])}, training images {tuple(train.images.shape[1:])}: "
             "compare images of one resolution"
         )
-    rows = [_row("duplicate_rate", metrics.duplicate_rate, "pixels", train.split, generated, train.images)]
+    real = train.images[: len(generated)]
+    rows = [_row("duplicate_rate", metrics.duplicate_rate, "pixels", train.split, generated, real)]
     for name in extractors:
         extractor = features.get(name) if isinstance(name, str) else name
         parts = (reference_features(extractor, data) if data else None for data in (train, test))
@@ -231,12 +235,12 @@ def _classes(seen: Seen, train: ImageSet, test: ImageSet | None) -> list[dict[st
     extractor = seen.extractor
     if extractor.head is None:
         return []
-    generated, real = (extractor.probabilities(part) for part in (seen.generated, seen.train))
+    generated, real = (extractor.probabilities(part) for part in (seen.generated, seen.train[: len(seen.generated)]))
     rows = [_row(_named("is", extractor), metrics.inception_score, extractor.name, train.split, generated, real)]
     if not set(train.names) <= set(extractor.classes):
         return rows
     targets = [extractor.classes.index(name) for name in train.names]
-    held_out = real if seen.test is None else extractor.probabilities(seen.test)
+    held_out = real if seen.test is None else extractor.probabilities(seen.test[: len(seen.generated)])
     split = train.split if seen.test is None else test.split
     agreement = lambda p: metrics.target_agreement(p, targets)  # noqa: E731
     rows.append(_row(_named("target_agreement", extractor), agreement, extractor.name, split, generated, held_out))

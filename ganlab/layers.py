@@ -78,7 +78,9 @@ class MinibatchDiscrimination(nn.Module):
         self.kernels = kernels
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        rows = (features @ self.weight).view(len(features), self.kernels, -1)
+        rows = features @ self.weight
+        rows = rows.to(torch.promote_types(rows.dtype, torch.float32))  # the sum of 1 and the near ones drowns in bf16
+        rows = rows.view(len(features), self.kernels, -1)
         near = torch.exp(-(rows[:, None] - rows[None]).abs().sum(3)).sum(1) - 1
         return torch.cat([features, near], 1)
 

@@ -106,8 +106,9 @@ class Run:
 
     def claim(self, config: Config, data: ImageSet) -> None:
         """Makes the folder this config's own, and clears what a killed process left half written."""
-        for litter in self.path.rglob(".*.tmp"):
-            litter.unlink(missing_ok=True)
+        for folder in ("", "samples", "figures"):  # not deeper, where other runs may lie
+            for litter in (self.path / folder).glob(".*.tmp"):
+                litter.unlink(missing_ok=True)
         about = {"fingerprint": data.fingerprint, "source": data.source, "split": data.split,
                  "images": len(data), "names": data.names}  # fmt: skip
         identity = config.identity(data.fingerprint)
@@ -180,6 +181,13 @@ class Run:
         png = figure_png(figure)
         self.write(f"figures/{name}.png", lambda path: path.write_bytes(png))
         return Image(png)
+
+    def figure(self, name: str) -> "Image | None":
+        """The figure that was kept before, for when what it is drawn from is not here."""
+        from IPython.display import Image
+
+        path = self.path / "figures" / f"{name}.png"
+        return Image(path.read_bytes()) if path.exists() else None
 
     # --- weights
 

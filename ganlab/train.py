@@ -56,6 +56,7 @@ class Event:
 def train(config: Config, run: Run, data: ImageSet | None = None) -> Iterator[Event]:
     """Trains to ``config.epochs``, from the last checkpoint if ``run`` has one; returns at once if it is finished.
 
+    data: the images of ``load_data(config)``, for a caller that has them already; the evaluation loads them itself.
     SIGTERM and Ctrl-C finish the step, save a checkpoint and then stop. Raises ``ConfigError``, ``DataError`` or
     ``RunError`` before anything is written; ``DivergedError`` when a loss is not finite, the last good checkpoint kept.
     """
@@ -75,8 +76,12 @@ def train(config: Config, run: Run, data: ImageSet | None = None) -> Iterator[Ev
         checkpoint = run.read_checkpoint(config)
         session, began = Training(config, data), provenance()
         score = Scorer(config, data) if config.eval_every else None
-        run.claim(config, data)
         if checkpoint:
+            if (before := checkpoint.get("device", session.device.type)) != session.device.type:
+                raise RunError(
+                    f"{run.path} was trained on {before}, and this is {session.device.type}, whose random numbers are "
+                    f"others: go on with device {before}, or choose another folder"
+                )
             try:
                 session.load_state_dict(checkpoint)
             except (KeyError, RuntimeError, TypeError, ValueError) as error:
@@ -84,6 +89,8 @@ def train(config: Config, run: Run, data: ImageSet | None = None) -> Iterator[Ev
                     f"the checkpoint in {run.path} was written by another version of ganlab ({error}): delete "
                     "checkpoint*.pt there to start the run again, or choose another folder"
                 ) from None
+        run.claim(config, data)
+        if checkpoint:
             run.write_history(session.history)
             yield session.event("resumed")
         with stop_signals() as stop:
@@ -134,7 +141,7 @@ def _score(session: "Training", run: Run, score: Scorer, row: dict[str, Any]) ->
     scores = score(session.ema.network)
     row.update(scores)
     distance = next(iter(scores))  # the Frechet distance comes first
-    if not session.best or scores[distance] < session.best[distance]:
+    if scores[distance] < session.best.get(distance, math.inf):  # a best of another extractor is no match
         session.best = {"epoch": session.epoch, **scores}
         run.write_generator(session.ema.network, session.config, best=True)
     session.scoring_seconds += time.perf_counter() - started
@@ -357,6 +364,7 @@ class Training:
             "sums": self.sums,
             "order": self.order,
             "history": self.history,
+            "device": self.device.type,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -7,15 +7,18 @@ import sys
 
 import pytest
 
-from ganlab import augment, losses, models
-from ganlab.config import CHOICES, DIFFAUGMENT, PRESETS, Config, ConfigError
+from ganlab import augment, features, losses, models, priors
+from ganlab.config import CHOICES, DIFFAUGMENT, PRESETS, REAL_AUGMENT, Config, ConfigError
 
 
 def test_the_vocabulary_and_the_tables_agree():
     assert CHOICES["generator"] == tuple(models.GENERATORS)
     assert CHOICES["discriminator"] == tuple(models.DISCRIMINATORS)
     assert CHOICES["loss"] == tuple(losses.LOSSES)
+    assert CHOICES["prior"] == tuple(priors.PRIORS)
     assert tuple(augment.AUGMENTATIONS) == DIFFAUGMENT
+    assert tuple(augment.REAL_AUGMENTATIONS) == REAL_AUGMENT
+    assert set(CHOICES["eval_extractor"]) == set(features.EXTRACTORS)
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -67,6 +70,11 @@ def test_identity_moves_with_what_decides_the_result_and_with_nothing_else():
     for key, value in {"epochs": 99, "checkpoint_seconds": 5.0, "snapshot_epochs": [7], "device": "cpu"}.items():
         assert config.replace(**{key: value}).identity("data") == config.identity("data"), key
     assert config.identity("data") != config.identity("other data")
+
+
+def test_a_whole_number_where_a_fraction_may_stand_is_the_same_run():
+    whole, fraction = (Config.from_preset("nyu-wgan", gradient_penalty=value) for value in (10, 10.0))
+    assert whole.identity("data") == fraction.identity("data")
 
 
 def test_differences_name_the_fields():

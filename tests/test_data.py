@@ -157,8 +157,22 @@ def test_a_folder_of_images_becomes_classes_cropped_and_sorted(tmp_path):
         Image.new("RGB", size, (200, 10, 10)).save(path) if size else path.write_text("no image")
     own = load(str(tmp_path), resolution=64)
     assert own.images.shape == (3, 3, 64, 64)
-    assert (own.names, own.labels.tolist()) == (["a", "b"], [0, 1, 1])
-    assert own.images[0, :, 32, 32].tolist() == [200, 10, 10]
+    assert (own.names, sorted(own.labels.tolist())) == (["a", "b"], [0, 1, 1])
+    assert own.images[own.labels == 0, :, 32, 32].tolist() == [[200, 10, 10]]
+
+
+def test_the_first_images_of_a_folder_are_of_all_its_classes_and_each_class_keeps_its_order(tmp_path):
+    for place in range(90):
+        path = tmp_path / "abc"[place // 30] / f"{place:03d}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.new("RGB", (32, 32), (place, 0, 0)).save(path)
+    few, whole, one = load(str(tmp_path), limit=30), load(str(tmp_path)), load(str(tmp_path / "b"))
+    assert few.labels.bincount(minlength=3).min() >= 5
+    assert torch.equal(few.images, whole.images[:30]) and sorted(whole.images[:, 0, 0, 0].tolist()) == list(range(90))
+    for label in range(3):
+        shades = whole.images[whole.labels == label, 0, 0, 0].tolist()
+        assert shades == list(range(30 * label, 30 * label + 30))
+    assert one.images[:, 0, 0, 0].tolist() == list(range(30, 60))
 
 
 @pytest.mark.parametrize(

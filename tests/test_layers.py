@@ -102,6 +102,17 @@ def test_minibatch_discrimination_by_hand():
     torch.testing.assert_close(layer(features), torch.cat([features, torch.tensor(near)[:, None]], 1))
 
 
+def test_minibatch_discrimination_under_bf16_autocast_keeps_small_similarities():
+    """Added up with the 1 that each image is to itself, bf16 would round them to multiples of 1/128."""
+    layer = MinibatchDiscrimination(1, kernels=1, width=1)
+    with torch.no_grad():
+        layer.weight.fill_(1.0)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = layer(torch.tensor([[0.0], [6.0], [13.0]]))[:, 1]
+    expected = [math.exp(-6) + math.exp(-13), math.exp(-6) + math.exp(-7), math.exp(-7) + math.exp(-13)]
+    torch.testing.assert_close(found, torch.tensor(expected), rtol=1e-3, atol=0)
+
+
 def test_minibatch_deviation_by_hand():
     x = torch.tensor([[[[0.0, 1.0]]], [[[2.0, 1.0]]]])  # deviations 1 and 0 (of the 1e-8 that is added 1e-4)
     found = MinibatchDeviation()(x)

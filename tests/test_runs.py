@@ -14,7 +14,7 @@ from PIL import Image
 from ganlab import plots, runs
 from ganlab.config import Config
 from ganlab.runs import Run, RunError, read_png
-from ganlab.train import train
+from ganlab.train import load_data, train
 
 SETTINGS = Config.from_preset("conv-noise", **TINY)
 
@@ -71,6 +71,14 @@ def test_a_checkpoint_of_another_version_says_so(run, change):
     run.write_checkpoint({key: value for key, value in (run.read_checkpoint() | change).items() if value is not None})
     with pytest.raises(RunError, match="was written by another version of ganlab .*start the run again, or choose"):
         to_the_end(SETTINGS.replace(epochs=3), run)
+
+
+def test_a_checkpoint_of_another_device_is_refused_and_nothing_is_written(run):
+    run.write_checkpoint(run.read_checkpoint() | {"device": "cuda"})
+    before = {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()}
+    with pytest.raises(RunError, match="was trained on cuda, and this is cpu.*go on with device cuda, or choose"):
+        to_the_end(SETTINGS.replace(epochs=3), run)
+    assert {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()} == before
 
 
 def test_a_deleted_generator_comes_back_from_the_checkpoint(run):
@@ -144,6 +152,16 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path):
         to_the_end(SETTINGS, Run(tmp_path / "file" / "run"))
     with pytest.raises(RunError, match="cannot write /proc/ganlab"):
         to_the_end(SETTINGS, Run("/proc/ganlab"))
+
+
+def test_claiming_a_folder_clears_its_own_litter_and_not_that_of_runs_below_it(run, tmp_path):
+    data = load_data(SETTINGS)
+    own, other = tmp_path / "samples" / ".a.png.1.tmp", tmp_path / "another" / ".checkpoint.pt.2.tmp"
+    for path in (own, other):
+        path.parent.mkdir()
+        path.write_text("")
+    Run(tmp_path).claim(SETTINGS, data)
+    assert other.exists() and not own.exists()
 
 
 def test_a_writer_that_fails_leaves_the_old_file_whole(tmp_path):
