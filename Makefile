@@ -12,7 +12,7 @@ SEED   ?= 0
 # its folder: the class, and whatever else was asked for that is not the default
 empty  :=
 space  := $(empty) $(empty)
-OUT    ?= results/main/$(subst $(space),-,$(strip $(CLASS) $(filter-out fast,$(PRESET)) \
+OUT    ?= results/main/$(subst $(space),-,$(strip $(or $(strip $(CLASS)),all) $(filter-out fast,$(PRESET)) \
           $(filter-out gaussian,$(PRIOR)) $(addprefix s,$(filter-out 0,$(SEED)))))
 RUN    ?= $(OUT)
 
@@ -34,7 +34,7 @@ help:  ## this list
 demo: $(VENV)/installed  ## train on procedural shapes, no download; a few minutes; results/demo/experiment.ipynb
 	$(BIN)/ganlab experiment --dataset shapes --epochs 5 --snapshot-epochs 1 2 3 4 5 --out results/demo
 
-experiment: $(VENV)/installed  ## one class of CIFAR-10: CLASS= PRESET= PRIOR= EPOCHS= (the preset's) SEED= OUT=
+experiment: $(VENV)/installed  ## CIFAR-10: CLASS= (none: all ten) PRESET= PRIOR= EPOCHS= (the preset's) SEED= OUT=
 	$(BIN)/ganlab experiment --preset $(PRESET) --classes $(CLASS) --prior $(PRIOR) $(if $(EPOCHS),--epochs $(EPOCHS)) --seed $(SEED) --out $(OUT)
 
 evaluate: $(VENV)/installed  ## score a finished run beside its real-vs-real floor: RUN=

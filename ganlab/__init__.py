@@ -1,7 +1,8 @@
 """ganlab: how the latent noise distribution shapes what a convolutional GAN draws.
 
-Importing the package loads nothing heavy. Use its modules by name, lowest floor first: ``data``, ``priors``,
-``models``, ``losses``, ``augment``, ``config``, ``runs``, ``train``, ``plots``, ``notebooks``.
+Importing the package loads nothing heavy. Use its modules by name, lowest floor first: ``config``, ``data``,
+``priors``, ``models``, ``runs``, ``sample``, ``features``, ``metrics``, ``evaluate``, ``train``, ``study``,
+``findings``.
 """
 
 __version__ = "0.1.0"

@@ -214,7 +214,9 @@ def _parser() -> argparse.ArgumentParser:
                           help="of real images, latents and classifiers (default 0 1 2 3 4)")  # fmt: skip
     studying = commands.choices["study"]
     studying.add_argument("action", nargs="?", default="run", choices=("run", "report", "status"), help="(default run)")
-    studying.add_argument("--study", default="noise-study", metavar="NAME", help="noise-study | quick | a .yaml file")
+    studying.add_argument(
+        "--study", default="noise-study", metavar="NAME", help="noise-study | quick | presets | a .yaml file"
+    )
     studying.add_argument("--out", default="", metavar="DIR", help="(default results/NAME)")
     studying.add_argument("--scheduler", default="", metavar="ADDRESS", help="of a Dask cluster, as tcp://host:8786")
     studying.add_argument("--workers", type=int, default=0, help="processes here (default: one a GPU, else one a core)")

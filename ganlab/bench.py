@@ -528,7 +528,8 @@ def race(out: Path, contender: str, minutes: float, seed: int) -> Iterator[dict[
     race that was broken off starts again.
 
     A minute is the images that the contender trains in one on the whole, otherwise idle machine, as ``measure`` found
-    (bench.json). So a race means the same on a busy machine, and several may run side by side on a thread each. Raises
+    (bench.json) before its first race; its later ones keep that minute, whatever was measured since. So a race means
+    the same on a busy machine, and several may run side by side on a thread each. Raises
     ``ConfigError`` for an unknown contender, ``BenchError`` if there is no bench.json or ``minutes`` is not positive.
     """
     if contender not in RACERS:
@@ -537,10 +538,8 @@ def race(out: Path, contender: str, minutes: float, seed: int) -> Iterator[dict[
         raise BenchError(f"--race is {minutes:g}: give the minutes of training to race for, as --race 20")
     if not (out / "bench.json").exists():
         raise BenchError(f"{out} has no bench.json, which says how many images a minute are: run 'ganlab bench' first")
-    record = json.loads((out / "bench.json").read_text())
-    rate = record["contenders"][contender]["images_per_second"]
     name = f"{contender.replace(', ', '-').replace(' ', '-')}-s{seed}"
-    path = out / "race" / f"{name}.csv"
+    path, rate, began = out / "race" / f"{name}.csv", _rate(out, contender), provenance()
     if path.exists() and pd.read_csv(path)["minutes"].max() >= minutes:
         return
     racer = CONTENDERS[contender][0](seed)
@@ -561,6 +560,16 @@ def race(out: Path, contender: str, minutes: float, seed: int) -> Iterator[dict[
         if racer.keep:
             racer.keep(Run(out / "race" / name))
         yield rows[-1]
+    write_atomic(out / "race" / "about.json", lambda file: file.write_text(json.dumps(began, indent=2) + "\n"))
+
+
+def _rate(out: Path, contender: str) -> float:
+    """The images a second that a contender's minutes are made of."""
+    for path in sorted((out / "race").glob("*.csv")):
+        rows = pd.read_csv(path)
+        if rows["contender"].iloc[0] == contender:
+            return rows["images"].iloc[-1] / rows["minutes"].iloc[-1] / 60
+    return json.loads((out / "bench.json").read_text())["contenders"][contender]["images_per_second"]
 
 
 def _scores(drawn: torch.Tensor, train: ImageSet) -> dict[str, float]:

@@ -68,7 +68,7 @@ def execute(name: str, target: Path, parameters: dict[str, Any], quiet: bool = F
         if key not in known:
             raise unknown(f"parameter of {source.name}", key, known)
     target = Path(target)
-    partial = target.with_suffix(".partial.ipynb")
+    partial, before = target.with_suffix(".partial.ipynb"), os.environ.get(BATCH)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         os.environ[BATCH] = "1"
@@ -96,7 +96,8 @@ def execute(name: str, target: Path, parameters: dict[str, Any], quiet: bool = F
             f"cannot write {target} ({error.strerror or error}): choose another folder with --out"
         ) from None
     finally:
-        os.environ.pop(BATCH, None)
+        if before is None:
+            os.environ.pop(BATCH, None)
     notebook = nbformat.read(partial, as_version=4)
     strip(notebook)
     nbformat.validate(notebook)

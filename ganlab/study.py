@@ -22,7 +22,7 @@ import yaml
 
 from ganlab import GanlabError
 from ganlab.config import NULL, Config, ConfigError, unknown
-from ganlab.notebooks import execute, project_root
+from ganlab.notebooks import BATCH, execute, project_root
 from ganlab.runs import Run, write_atomic
 
 if TYPE_CHECKING:
@@ -108,23 +108,31 @@ def read(name: str, root: str | Path = "") -> Study:
         )
     try:
         plan = yaml.safe_load(path.read_text())
-        cells = [(cell["name"], cell["priors"], cell["seeds"], cell) for cell in plan["cells"]]
-    except (yaml.YAMLError, KeyError, TypeError) as error:
+        cells = [
+            (str(cell["name"]), list(cell["priors"]), list(cell["seeds"]), {**(cell.get("settings") or {})}, cell)
+            for cell in plan["cells"]
+        ]
+        shared = {**(plan.get("settings") or {})}
+    except (yaml.YAMLError, KeyError, TypeError, AttributeError, OSError, UnicodeDecodeError) as error:
         raise StudyError(
-            f"{path} is no study ({error!r}): it takes 'settings' and 'cells', each with name, priors, seeds"
+            f"{path} is no study ({error!r}): it takes 'cells', each with a name, a list of priors and one of seeds, "
+            "and 'settings' of all or of a cell"
         ) from None
     root = Path(root or Path("results") / path.stem)
     runs = []
-    for cell, priors, seeds, about in cells:
-        settings = {**plan.get("settings", {}), **about.get("settings", {})}
+    for cell, priors, seeds, settings, about in cells:
         for seed in seeds:
             for prior in [*priors, *([NULL] if about.get("with_null") else [])]:
-                runs.append(_planned(root, cell, prior, seed, settings))
+                runs.append(_planned(root, cell, prior, seed, {**shared, **settings}))
     if plan.get("seeds_first"):
         runs.sort(key=lambda run: run.seed)
     if len({run.path for run in runs}) < len(runs):
         raise StudyError(f"{path} names a cell, a prior or a seed twice: name each once")
-    references = {about["name"]: about["reference"] for *_, about in cells if about.get("reference")}
+    names = [cell for cell, *_ in cells]
+    references = {cell: str(about["reference"]) for cell, *_, about in cells if about.get("reference")}
+    for name in references.values():
+        if name not in names:
+            raise unknown("reference", name, names)
     return Study(path.stem, root, runs, references, tuple(plan.get("notebooks", ["noise_study"])))
 
 
@@ -169,6 +177,7 @@ def perform(root: str, path: str, config: dict[str, Any], threads: int, devices:
     os.chdir(root)
     _take_device(devices)
     os.environ["OMP_NUM_THREADS"] = str(threads)
+    os.environ[BATCH] = "1"  # for good: another thread of this worker may be executing too
     os.environ.pop("MALLOC_TRIM_THRESHOLD_", None)  # Dask sets it for its workers: it slows a training down
     named = ("preset", "dataset", "classes", "prior", "arm", "latent_dim", "epochs", "seed")
     parameters = {key: config[key] for key in named}
@@ -216,8 +225,11 @@ def run(
 
     scheduler: the address of a Dask scheduler, as tcp://host:8786; without one a cluster is started here, ``workers``
     processes of one thread (as many as there are GPUs, else cores). Raises ``StudyError`` if another process has the
-    study, or if nothing answers at the address.
+    study, if nothing answers at the address, or if the scheduler is lost.
     """
+    from distributed.client import FuturesCancelledError
+    from distributed.comm import CommClosedError
+
     study.root.mkdir(parents=True, exist_ok=True)
     lock = filelock.FileLock(study.root / ".lock", timeout=0)
     try:
@@ -231,7 +243,13 @@ def run(
             return
         with _client(scheduler, workers) as client:
             print(f"Dask dashboard: {client.dashboard_link}", flush=True)
-            yield from _feed(client, waiting, 0 if scheduler else _gpus())
+            try:
+                yield from _feed(client, waiting, 0 if scheduler else _gpus())
+            except (FuturesCancelledError, CommClosedError):
+                raise StudyError(
+                    f"the Dask scheduler of {study.root} is gone: start it again, or another, and give the same "
+                    "command, which goes on where this one stopped"
+                ) from None
 
 
 @contextlib.contextmanager
@@ -249,7 +267,7 @@ def _client(scheduler: str, workers: int) -> Iterator["Client"]:
         with client:
             yield client
         return
-    count = workers or _gpus() or os.cpu_count() or 1
+    count = workers or usual_workers()
     with (
         LocalCluster(
             n_workers=count, threads_per_worker=1, memory_limit=0, dashboard_address="127.0.0.1:0", host="127.0.0.1"
@@ -257,6 +275,11 @@ def _client(scheduler: str, workers: int) -> Iterator["Client"]:
         Client(cluster) as client,
     ):
         yield client
+
+
+def usual_workers() -> int:
+    """How many workers a cluster has that is started here: a GPU each, or a core."""
+    return _gpus() or os.cpu_count() or 1
 
 
 def _gpus() -> int:
@@ -298,13 +321,13 @@ def _record_failure(path: Path, said: str) -> None:
 
 
 def describe(counts: dict[str, Any], workers: int = 0) -> str:
-    """One line of what ``status`` counted, with the time left for so many workers."""
+    """One line of what ``status`` counted, with the time left for so many workers (0: ``usual_workers``)."""
     words = [
         f"{counts[state]} {state}" for state in ("done", "running", "half done", "left", "failed") if counts[state]
     ]
     line = f"{', '.join(words)} of {counts['all']}"
     if counts["seconds_left"]:
-        here = workers or os.cpu_count() or 1
+        here = workers or usual_workers()
         left = datetime.timedelta(seconds=round(counts["seconds_left"] / here))
         line += f"; about {left} left with {here} worker{'s' * (here > 1)}"
     return line

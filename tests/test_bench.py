@@ -91,8 +91,13 @@ def test_a_race_is_scored_at_its_minutes_and_not_run_twice(contender, tmp_path, 
     assert rows_of_images == ([8, 8] if contender == "plain" else [10, 10])  # a class a row
     assert list(bench.race(tmp_path, contender, 1.5, seed=3)) == []
 
+    (tmp_path / "bench.json").write_text(json.dumps({"contenders": {contender: {"images_per_second": 50.0}}}))
+    (row,) = bench.race(tmp_path, contender, 1, seed=4)
+    assert row["images"] == rows[0]["images"], "a minute of one contender means the same in all of its races"
+    assert json.loads((tmp_path / "race" / "about.json").read_text())["date"]
+
     kept = [Run(path.parent).read_generator()[1] for path in tmp_path.rglob("generator.safetensors")]
-    assert [config.conditional for config in kept] == ([] if contender == "plain" else [True])
+    assert [config.conditional for config in kept] == ([] if contender == "plain" else [True, True])
 
     report = bench.draw_race(tmp_path).read_text()
     assert f"{rows[-1]['fd_cifar_resnet']:.4g}" in report

@@ -72,7 +72,15 @@ def test_runs_of_a_cell_differ_in_nothing_but_latents_and_seed():
     [
         ("cells: 3", StudyError, "is no study"),
         ("a: [", StudyError, "is no study"),
-        ("cells: [{name: a, priors: [gaussian]}]", StudyError, "each with name, priors, seeds"),
+        (
+            "cells: [{name: a, priors: [gaussian]}]",
+            StudyError,
+            "a list of priors and one of seeds",
+        ),
+        ("cells: [{name: a, priors: [gaussian], seeds: 5}]", StudyError, "is no study"),
+        ("cells: [a]", StudyError, "is no study"),
+        ("settings: 3\ncells: [{name: a, priors: [gaussian], seeds: [0]}]", StudyError, "is no study"),
+        ("cells: [{name: ab, priors: [gaussian], seeds: [0], reference: a}]", ConfigError, "unknown reference 'a'"),
         ("cells: [{name: a, priors: [cauchy], seeds: [0]}]", ConfigError, "unknown prior 'cauchy'"),
         ("cells: [{name: a, priors: [gaussian, gaussian], seeds: [0]}]", StudyError, "twice"),
         ("{settings: {epoch: 3}, cells: [{name: a, priors: [gaussian], seeds: [0]}]}", ConfigError, "did you mean 'ep"),
@@ -82,6 +90,19 @@ def test_a_file_that_is_no_study_is_answered(tmp_path, text, error, sentence):
     (tmp_path / "plan.yaml").write_text(text)
     with pytest.raises(error, match=sentence):
         study.read(str(tmp_path / "plan.yaml"))
+
+
+def test_empty_settings_and_a_number_for_a_name_are_taken(tmp_path):
+    (tmp_path / "plan.yaml").write_text("settings:\ncells: [{name: 8, priors: [gaussian], seeds: [0], settings: }]")
+    (run,) = study.read(str(tmp_path / "plan.yaml"), tmp_path).runs
+    assert run.path == tmp_path / "8" / "gaussian-s0"
+
+
+def test_the_time_left_is_that_of_the_workers_there_will_be(monkeypatch):
+    counts = {"done": 1, "running": 0, "half done": 0, "left": 4, "failed": 0, "all": 5, "seconds_left": 7200}
+    monkeypatch.setattr(study, "_gpus", lambda: 4)
+    assert study.describe(counts).endswith("about 0:30:00 left with 4 workers")
+    assert study.describe(counts, 1).endswith("about 2:00:00 left with 1 worker")
 
 
 def test_an_unknown_study_names_those_there_are():
@@ -179,7 +200,8 @@ def test_a_killed_study_goes_on_where_it_was_and_a_run_that_fails_stops_no_other
     assert not (out / "works" / "gaussian-s0" / "experiment.partial.ipynb").exists()
 
 
-def test_a_lost_worker_is_survived_on_a_cluster_started_by_hand(tmp_path):
+@pytest.mark.parametrize("lost", ["worker", "scheduler"])
+def test_a_cluster_started_by_hand_survives_a_lost_worker_and_a_lost_scheduler_is_one_sentence(lost, tmp_path):
     cells = [{"name": "a", "priors": ["gaussian", "poisson"], "seeds": [0], "settings": {"epochs": 40}}]
     plan, out = write(tmp_path / "plan.yaml", cells), tmp_path / "out"
     runs = study.read(str(plan), out).runs
@@ -193,13 +215,16 @@ def test_a_lost_worker_is_survived_on_a_cluster_started_by_hand(tmp_path):
         job = start(plan, out, address)
         wait_until(lambda: all(planned.status in ("running", "done") for planned in runs))
         wait_until(lambda: all((planned.path / "checkpoint.pt").exists() for planned in runs))
-        processes[1].send_signal(signal.SIGKILL)
+        processes[lost == "worker"].send_signal(signal.SIGKILL)
         said = job.communicate(timeout=300)[0]
+        if lost == "scheduler":
+            assert "is gone: start it again, or another, and give the same command" in said.splitlines()[-1]
+            return
         assert [planned.status for planned in runs] == ["done", "done"], said
         assert [Run(planned.path).metrics["epochs"] for planned in runs] == [40, 40]
     finally:
         for process in processes[::-1]:
-            process.terminate()
+            process.kill()  # a worker without its scheduler would wait for the run under way
             process.wait(30)
 
 
