@@ -12,13 +12,14 @@ import torch
 
 from ganlab.augment import augment_real
 from ganlab.config import Config
-from ganlab.data import ImageSet
+from ganlab.data import ImageSet, load
 from ganlab.models import build, summary, to_float, to_uint8
 from ganlab.runs import Run
 from ganlab.stats import mean_interval
 from ganlab.study import Planned, Study
 
 SCORES = ("fd", "kid", "precision", "recall")  # of the averaged generator while it trains
+BOUNDS = {"fd": (0, math.inf), "kid": (-math.inf, math.inf), "precision": (0, 1), "recall": (0, 1)}
 MARKS = ("minutes", "images_seen")
 
 
@@ -33,9 +34,13 @@ def histories(study: Study) -> pd.DataFrame:
     frames = []
     for planned in done(study):
         history = Run(planned.path).history.assign(cell=planned.cell, seed=planned.seed)
-        names = {f"{score}_{planned.config.eval_extractor}": score for score in SCORES} | {"fid": "fd"}
-        frames.append(history.rename(columns=names).assign(minutes=history["seconds"].cumsum() / 60))
+        frames.append(history.rename(columns=_names(planned.config)).assign(minutes=history["seconds"].cumsum() / 60))
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=["cell", "seed", *MARKS, *SCORES])
+
+
+def _names(config: Config) -> dict[str, str]:
+    """What the scores of a run's history and floor are called here."""
+    return {f"{score}_{config.eval_extractor}": score for score in SCORES} | {"fid": "fd"}
 
 
 def mark(every: pd.DataFrame, axis: str) -> float:
@@ -52,7 +57,7 @@ def at(every: pd.DataFrame, axis: str, value: float) -> pd.DataFrame:
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
     """A row a cell: ``n`` seeds, mean minutes and images, and of each score the mean, ``_low`` and ``_high``, Student's
-    95 % interval over the seeds (``stats.mean_interval``)."""
+    95 % interval over the seeds (``stats.mean_interval``), cut off where no score can lie (``BOUNDS``)."""
     found = []
     for cell, runs in rows.groupby("cell", sort=False):
         row = {
@@ -62,35 +67,37 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
             "images_seen": round(runs["images_seen"].mean()),
         }
         for score in SCORES:
-            row |= dict(zip((score, f"{score}_low", f"{score}_high"), mean_interval(runs[score]), strict=True))
+            interval = np.clip(mean_interval(runs[score]), *BOUNDS[score])
+            row |= dict(zip((score, f"{score}_low", f"{score}_high"), interval, strict=True))
         found.append(row)
     return pd.DataFrame(found)
 
 
 def floors(study: Study) -> pd.DataFrame:
-    """What real held-out images score in the place of generated ones at the same counts: a row a cell."""
+    """What real held-out images score in the place of generated ones at the same counts: a row a cell; NaN where there
+    are none."""
     rows = {}
     for planned in done(study):
-        floor, name = Run(planned.path).metrics["scored"]["floor"], planned.config.eval_extractor
-        rows.setdefault(planned.cell, {score: floor[f"{score}_{name}"] for score in SCORES})
-    return pd.DataFrame.from_dict(rows, orient="index", columns=list(SCORES)).rename_axis("cell")
+        floor = Run(planned.path).metrics["scored"]["floor"] or {}
+        rows.setdefault(planned.cell, {_names(planned.config).get(name, name): value for name, value in floor.items()})
+    return pd.DataFrame.from_dict(rows, orient="index").reindex(columns=list(SCORES)).rename_axis("cell")
 
 
 def about(study: Study) -> pd.DataFrame:
-    """What each cell is: a row of networks, parameters, loss and batch, the images that a run of it sees, and the
-    seconds that an epoch (a pass over the data) took on one thread."""
+    """What each cell is: a row of networks, parameters, loss and batch, the images that its finished runs saw, and the
+    seconds that an epoch (a pass over the data) took them on one thread."""
     rows, finished = [], done(study)
     for planned in {planned.cell: planned for planned in study.runs}.values():
-        config = planned.config
+        config = _with_classes(planned.config)
         networks = build(config, torch.Generator())
         g, d = (sum(parameter.numel() for parameter in network.parameters()) for network in networks)
         runs = [Run(other.path) for other in finished if other.cell == planned.cell]
         taken = [run.images / run.metrics["images_per_second"] for run in runs]
         rows.append({
-            "cell": planned.cell, "classes": ", ".join(config.classes) or "all", "generator": config.generator,
+            "cell": planned.cell, "classes": ", ".join(planned.config.classes) or "all", "generator": config.generator,
             "G parameters": g, "discriminator": f"{config.discriminator}, norm {config.d_norm}", "D parameters": d,
             "loss": config.loss, "batch": config.batch_size, "D steps": config.d_steps,
-            "images seen": config.epochs * config.epoch_images,
+            "images seen": np.mean([run.metrics["images_seen"] for run in runs]) if runs else math.nan,
             "seconds per epoch": np.mean(taken) if taken else math.nan, "seeds": len(runs),
         })  # fmt: skip
     return pd.DataFrame(rows)
@@ -99,6 +106,7 @@ def about(study: Study) -> pd.DataFrame:
 def architecture(config: Config) -> str:
     """Two lines of Markdown: G's and D's layers that have weights, in order, each with the shape that it returns; norms
     and activations are left out."""
+    config = _with_classes(config)
     latents, images = torch.zeros(2, config.latent_dim), torch.zeros(2, 3, config.resolution, config.resolution)
     labels = [] if not config.conditional else [torch.zeros(2, dtype=torch.int64)]
     lines = []
@@ -107,6 +115,13 @@ def architecture(config: Config) -> str:
                   if row["parameters"] and "Norm" not in row["layer"]]  # fmt: skip
         lines.append(f"- {name}: " + ", ".join(f"{layer} {output}" for layer, output in layers))
     return "\n".join(lines)
+
+
+def _with_classes(config: Config) -> Config:
+    """A conditional config that names no classes, with all of its data's: its networks have a part for each."""
+    if config.classes or not config.conditional:
+        return config
+    return config.replace(classes=load(config.dataset, (), config.split, config.resolution, config.limit).names)
 
 
 def answer(study: Study, every: pd.DataFrame) -> str:
@@ -118,9 +133,12 @@ def answer(study: Study, every: pd.DataFrame) -> str:
     said = []
     for axis, words in {"minutes": "After {:.1f} minutes of training", "images_seen": "After {:,.0f} images"}.items():
         value = mark(every, axis)
-        ranked = table(at(compared, axis, value)).sort_values("fd", ignore_index=True)
+        rows = at(compared, axis, value)
+        ranked = table(rows).sort_values("fd", ignore_index=True)
         order = ", ".join(f"`{row.cell}` {row.fd:.0f}{_interval(row)}" for row in ranked.itertuples())
-        said.append(f"{words.format(value)} the Frechet distances are {order}.")
+        ends = "{:.1f} to {:.1f}" if axis == "minutes" else "{:,.0f} to {:,.0f}"
+        near = f" (the scores nearest to that, of {ends.format(rows[axis].min(), rows[axis].max())})"
+        said.append(f"{words.format(value)}{near} the Frechet distances are {order}.")
     scored = Run(done(study)[0].path).metrics["scored"]
     seeds = compared.groupby("cell")["seed"].nunique()
     spread = f"{seeds.min()}" if seeds.min() == seeds.max() else f"{seeds.min()} to {seeds.max()}"

@@ -91,9 +91,11 @@ def snapshots(run: Run, most: int = 6, columns: int = 8) -> Figure:
 
 
 def real_and_generated(real: torch.Tensor, generated: torch.Tensor, columns: int = 6) -> Figure:
-    """Two sheets side by side, uint8 (N, 3, H, W) each."""
-    left, right = tile(real, columns), tile(generated, columns)
-    gap = np.full((len(left), 8, 3), 255, np.uint8)
+    """Two sheets side by side, uint8 (N, 3, H, W) each, at least one image in each."""
+    sheets = [tile(pictures, columns) for pictures in (real, generated)]
+    height = max(len(sheet) for sheet in sheets)
+    left, right = (np.pad(sheet, ((0, height - len(sheet)), (0, 0), (0, 0)), constant_values=255) for sheet in sheets)
+    gap = np.full((height, 8, 3), 255, np.uint8)
     return _sheet(np.concatenate([left, gap, right], 1), across=("real", "generated"))
 
 
@@ -203,17 +205,19 @@ def scores(history: pd.DataFrame, metrics: dict[str, Any]) -> Figure:
     if not scored:
         axes[0, 0].text(0.5, 0.5, "not scored while it trained (eval_every was 0)", ha="center")
         axes[0, 0].axis("off")
-    about = metrics.get("scored") or {}
+    about, best = metrics.get("scored") or {}, metrics.get("best") or {}
+    floor = about.get("floor") or {}
     for axis, name in zip(axes[0], scored, strict=False):
         rows = history.dropna(subset=name)
         axis.plot(rows["epoch"], rows[name], "o-", markersize=3, color=GENERATOR, label="averaged generator")
-        if about.get("floor"):
-            axis.axhline(about["floor"][name], color=REAL, linestyle="--", label="real test images")
+        if name in floor:
+            axis.axhline(floor[name], color=REAL, linestyle="--", label="real test images")
         if name.startswith("f"):
             axis.set_yscale("log")
-            best = metrics["best"]
-            axis.plot(best["epoch"], best[name], "*", markersize=11, color=FAKE, label=f"best, epoch {best['epoch']}")
-        axis.set(title=f"{name}, {about['generated']} images", xlabel="epoch")
+            if name in best:
+                words = f"best, epoch {best['epoch']}"
+                axis.plot(best["epoch"], best[name], "*", markersize=11, color=FAKE, label=words)
+        axis.set(title=f"{name}, {about['generated']} images" if about else name, xlabel="epoch")
         axis.title.set_fontsize(10)
         axis.grid(alpha=0.25, which="both")
         axis.legend(fontsize=8, frameon=False)
@@ -272,6 +276,7 @@ def race(rows: pd.DataFrame) -> Figure:
     """Frechet distance over minutes of training, a panel for each of ``classes``: a thin line a run, a thick one for
     the mean of each contender."""
     distance = next(name for name in rows if name.startswith("fd_") and not name.endswith("_floor"))
+    unit = f"Frechet distance\n({distance.removeprefix('fd_')}, squared feature units)"
     panels = list(rows.groupby("classes", sort=False))
     figure, axes = new_figure(1, len(panels), 5 * len(panels), 4)
     for axis, (classes, panel) in zip(axes[0], panels, strict=True):
@@ -282,15 +287,15 @@ def race(rows: pd.DataFrame) -> Figure:
             label = f"{contender} ({seeds} seed{'s' * (seeds > 1)})"
             axis.plot(mean.index, mean, "o-", color=colour, markersize=3, label=label)
         axis.axhline(panel["fd_floor"].iloc[0], color="0.4", linestyle=":", label="real images (floor)")
-        axis.set(xlabel="minutes of training", ylabel=distance, yscale="log", title=classes)
+        axis.set(xlabel="minutes of training", ylabel=unit, yscale="log", title=classes)
         axis.grid(alpha=0.25)
         axis.legend(fontsize=8, frameon=False)
     return figure
 
 
-def presets_race(every: pd.DataFrame, marks: dict[str, float]) -> Figure:
+def presets_race(every: pd.DataFrame, marks: dict[str, float], floor: float) -> Figure:
     """Frechet distance of every run over minutes and over images seen (``comparison.histories``), a colour a cell, a
-    line a run; dotted: where the tables compare."""
+    line a run; dotted: where the tables compare. floor: what real images score, for the axis' words."""
     figure, axes = new_figure(1, 2, 10, 4)
     scored = every.dropna(subset="fd")
     for axis, (name, value) in zip(axes[0], marks.items(), strict=True):
@@ -299,7 +304,8 @@ def presets_race(every: pd.DataFrame, marks: dict[str, float]) -> Figure:
                 label = "" if place else cell
                 axis.plot(run[name], run["fd"], "o-", markersize=2, linewidth=1, alpha=0.8, color=colour, label=label)
         axis.axvline(value, color="0.4", linestyle=":")
-        axis.set(xlabel=name.replace("_", " "), ylabel="Frechet distance", yscale="log")
+        unit = f"Frechet distance\n(squared feature units; real images {floor:.0f})"
+        axis.set(xlabel=name.replace("_", " "), ylabel=unit, yscale="log")
         axis.grid(alpha=0.25, which="both")
     axes[0, 1].legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
@@ -325,6 +331,7 @@ def presets_games(every: pd.DataFrame, columns: int = 3) -> Figure:
         right = f"D right on real {run['d_acc_real'].iloc[-1]:.0%}, generated {run['d_acc_fake'].iloc[-1]:.0%}"
         axis.set_title(f"{cell}\n{right}", fontsize=8)
         axis.set_xlabel("thousand images", fontsize=8)
+        axis.set_ylabel("loss", fontsize=8)
         axis.tick_params(labelsize=7)
         axis.grid(alpha=0.25)
     axes[0, 0].legend(fontsize=7, frameon=False)

@@ -37,29 +37,35 @@ class Result:
 
 def run_finding(run: Run) -> str:
     """What a finished run reached, for how much work."""
-    metrics = run.metrics
+    metrics, evaluated = run.metrics, run.path / "evaluation.csv"
     work = f"{metrics['images_seen']:,} images in {metrics['training_seconds'] / 60:.0f} minutes of training"
-    table = pd.DataFrame(metrics.get("evaluation") or [])
-    if table.empty and (run.path / "evaluation.csv").exists():
-        table = pd.read_csv(run.path / "evaluation.csv")
+    table = pd.read_csv(evaluated) if evaluated.exists() else pd.DataFrame(metrics.get("evaluation") or [])
     return f"{work}. {finding(table)}" if len(table) else f"{work}, not scored."
 
 
 def finding(table: pd.DataFrame) -> str:
-    """Distance, precision and recall of an evaluation, each beside what real images score in their place."""
-    rows = table[table["split"] == "train"]
-    rows = rows.assign(name=rows["metric"].str.split("_").str[0]).drop_duplicates("name").set_index("name")
+    """Distance, precision and recall of an evaluation in every extractor's features, each beside what real images score
+    in their place."""
+    rows = table[(table["split"] == "train") & (table["extractor"] != "pixels")]
+    rows = rows.assign(name=rows["metric"].str.split("_").str[0])
     names = {"fid": "FID", "fd": "Frechet distance", "precision": "precision", "recall": "recall"}
-    scores = [
-        f"{words} **{rows.value[name]:.3g}** (real images {rows.floor[name]:.3g})"
-        for name, words in names.items() if name in rows.index
-    ]  # fmt: skip
-    about = rows.loc["fid" if "fid" in rows.index else "fd"]
-    return (
-        f"{', '.join(scores)}; the lower the distance the better, precision is quality, recall diversity. In the "
-        f"features of `{about.extractor}`, {int(about.generated):,} generated against {int(about.reference):,} "
-        "training images."
+    said = []
+    for extractor, found in rows.groupby("extractor", sort=False):
+        found = found.drop_duplicates("name").set_index("name")
+        scores = [
+            f"{words} **{found.value[name]:.3g}** (real images {found.floor[name]:.3g})"
+            for name, words in names.items() if name in found.index
+        ]  # fmt: skip
+        about = found.loc["fid" if "fid" in found.index else "fd"]
+        said.append(
+            f"In the features of `{extractor}`, {int(about.generated):,} generated against {int(about.reference):,} "
+            f"training images: {', '.join(scores)}."
+        )
+    said.append(
+        "The lower the distance the better; precision is the share of generated images near real ones, recall that of "
+        "real images near generated ones, by half as many of each."
     )
+    return " ".join(said)
 
 
 # --- the kinds of results -------------------------------------------------------------------------------------------
@@ -84,7 +90,8 @@ def runs(root: Path) -> Iterator[Result]:
 
 def make_command(config: Config) -> str:
     """The ``make experiment`` that trains it."""
-    words = [f"CLASS={'+'.join(config.classes)}" if len(config.classes) == 1 else f'CLASS="{" ".join(config.classes)}"']
+    classes = " ".join(config.classes)
+    words = [f"CLASS={classes}" if len(config.classes) == 1 else f'CLASS="{classes}"']
     words += [f"{name.upper()}={getattr(config, name)}" for name in ("preset", "prior", "epochs", "seed")]
     return f"make experiment {' '.join(words)}"
 
@@ -127,6 +134,8 @@ def presets(root: Path) -> Iterator[Result]:
 
 def benches(root: Path) -> Iterator[Result]:
     """Throughput, and quality per minute."""
+    from ganlab import bench
+
     path = root / "bench" / "bench.json"
     if not path.exists():
         return
@@ -138,25 +147,40 @@ def benches(root: Path) -> Iterator[Result]:
         path.with_name("bench.md"),
         None,
         f"The default preset trains {fast:.0f} images a second; the networks of PyTorch's DCGAN example train "
-        f"{bars['same networks / plain']:.2g} times as fast in ganlab as in plain PyTorch.",
+        f"{bars['same networks / plain']:.2g} times as fast in ganlab as in plain PyTorch. "
+        f"{sum(bar['met'] for bar in record['bars'])} of {len(bars)} figures that ganlab holds itself to are met.",
         "make bench",
         record["provenance"],
     )
     race = path.with_name("race.csv")
-    if race.exists():
+    if race.exists() and {"plain", "fast"} <= set((rows := pd.read_csv(race))["contender"]):
+        standing = bench.race_bars(rows.groupby(["contender", "minutes"]).mean())
+        missed = ", ".join(f"{bar.figure}: {bar.measured:.2g}, wanted {bar.wanted:g}" for bar in standing.itertuples()
+                           if not bar.met)  # fmt: skip
+        seeds = " ".join(map(str, sorted(rows.loc[rows["contender"] == "fast", "seed"].unique())))
         yield Result(
-            "quality per minute", race.with_suffix(".md"), race.with_suffix(".png"), race_finding(pd.read_csv(race)),
-            "ganlab bench --race 20", record["provenance"],
+            "quality per minute", race.with_suffix(".md"), race.with_suffix(".png"),
+            race_finding(rows) + f" Not met: {missed}." * bool(missed),
+            f"ganlab bench --race 20 --contenders plain fast --seeds {seeds}",
+            json.loads((path.parent / "race" / "about.json").read_text()),
         )  # fmt: skip
 
 
 def race_finding(rows: pd.DataFrame) -> str:
     """Plain PyTorch against the default preset at the last minute that both reached."""
     means = rows.groupby(["contender", "minutes"])["fd_cifar_resnet"].mean().unstack(0)
-    both = means[["plain", "fast"]].dropna()
-    last = both.index.max()
-    a, b = both.loc[last, "fast"], both.loc[last, "plain"]
-    return f"After {last:g} minutes on one class the Frechet distance is {a:.3g} with `fast`, {b:.3g} in plain PyTorch."
+    last = means[["plain", "fast"]].dropna().index.max()
+    at_last = rows[rows["minutes"] == last].groupby("contender")
+    scores = at_last["fd_cifar_resnet"].agg(["mean", "min", "max", "count"])
+    a, b = (
+        f"{row['mean']:.3g} ({row['min']:.3g} to {row['max']:.3g})"
+        for _, row in scores.loc[["fast", "plain"]].iterrows()
+    )
+    return (
+        f"After {last:g} minutes on one class the Frechet distance is {a} with `fast`, {b} in plain PyTorch, real "
+        f"images {at_last['fd_floor'].first()['fast']:.2g}: means and range of {scores.loc['fast', 'count']:.0f} "
+        "seeds, features of `cifar_resnet`."
+    )
 
 
 def classifications(root: Path) -> Iterator[Result]:

@@ -1,6 +1,7 @@
 """Presets side by side: runs are compared where they were scored, at the mark that all of them reached."""
 
 import math
+import shutil
 
 import nbformat
 import pandas as pd
@@ -12,12 +13,12 @@ from conftest import TINY
 
 from ganlab import comparison, study
 from ganlab.config import Config
-from ganlab.data import ImageSet
+from ganlab.data import SHAPE_CLASSES, ImageSet
 from ganlab.notebooks import execute
 from ganlab.runs import Run
 from ganlab.train import train
 
-SETTINGS = TINY | {"epoch_images": 48, "eval_every": 1, "snapshot_epochs": [1]}
+SETTINGS = TINY | {"epoch_images": 50, "eval_every": 1, "snapshot_epochs": [1]}  # 3 batches of 16, and 2 left over
 CELLS = [
     {"name": "fast", "settings": {"preset": "fast"}, "priors": ["gaussian"], "seeds": [0, 1]},
     {"name": "t2", "settings": {"preset": "t2"}, "priors": ["gaussian"], "seeds": [0]},
@@ -89,6 +90,13 @@ def test_the_table_has_means_and_students_interval():
     assert b["fd"] == 3.0 and math.isnan(b["fd_low"])
 
 
+def test_intervals_end_where_no_score_can_lie():
+    wide = [("a", 0, 1.0, 100, 4.0), ("a", 1, 1.0, 100, 60.0)]
+    found = comparison.table(frame(wide).assign(recall=[0.1, 0.8], kid=[-1.0, 1.0])).iloc[0]
+    assert (found["fd_low"], found["recall_low"], found["recall_high"]) == (0, 0, 1)
+    assert found["kid_low"] < -1 and found["fd_high"] > 60
+
+
 def test_the_answer_ranks_cells_of_the_same_images_and_says_what_real_ones_score(plan):
     said = comparison.answer(plan, comparison.histories(plan))
     assert "`fast`" in said and "`t2`" in said and "one class" not in said
@@ -99,6 +107,7 @@ def test_the_answer_ranks_cells_of_the_same_images_and_says_what_real_ones_score
 
 def test_the_answer_gives_the_interval_over_the_seeds_where_there_are_two(plan):
     said = comparison.answer(plan, frame([("fast", 0, 1, 9, 204.0), ("fast", 1, 1, 9, 206.0), ("t2", 0, 1, 9, 300.0)]))
+    assert "After 1.0 minutes of training (the scores nearest to that, of 1.0 to 1.0) the Frechet distances are" in said
     assert "`fast` 205 (192 to 218), `t2` 300." in said  # 12.7062 times a standard error of 1
 
 
@@ -112,6 +121,18 @@ def test_about_counts_parameters_and_times_what_is_done(plan):
     assert table.loc["one class", "classes"] == "warm-ring" and table.loc["fast", "seeds"] == 1
     assert table.loc["t2", "D parameters"] > 0 and table["seconds per epoch"].notna().all()
     assert set(table["images seen"]) == {96}
+
+
+def test_a_conditional_cell_that_names_no_classes_has_all_of_its_data_s():
+    named = Config.from_preset("fast", dataset="shapes", conditional=True, classes=list(SHAPE_CLASSES))
+    assert comparison.architecture(named.replace(classes=[])) == comparison.architecture(named)
+
+
+def test_images_of_a_folder_have_no_held_out_ones_and_so_no_floor(plan, monkeypatch):
+    found = Run(plan.runs[0].path).metrics
+    found["scored"]["floor"] = None
+    monkeypatch.setattr(Run, "metrics", found)
+    assert comparison.floors(plan).loc["fast"].isna().all()
 
 
 def test_an_architecture_is_its_layers_with_weights():
@@ -146,3 +167,14 @@ def test_the_notebook_shows_every_preset(plan, tmp_path):
     )
     tables = [pd.read_csv(plan.root / f"equal_{name}.csv") for name in ("minutes", "images")]
     assert all(table["cell"].tolist() == ["fast", "t2", "one class"] for table in tables)
+
+    figures = {path: path.read_bytes() for path in (plan.root / "figures").glob("*.png")} | {
+        (plan.root / "corners.csv"): (plan.root / "corners.csv").read_bytes()
+    }
+    for planned in plan.runs:  # as in a clone of the repository, which holds the numbers alone
+        shutil.rmtree(planned.path / "samples", ignore_errors=True)
+        (planned.path / "generator.safetensors").unlink(missing_ok=True)
+    again = execute("presets", plan.root / "presets.ipynb", {"study": str(plan.root.parent / "small.yaml"),
+                                                             "out": str(plan.root)}, quiet=True)  # fmt: skip
+    assert {path: path.read_bytes() for path in figures} == figures
+    assert said.count("image/png") == nbformat.writes(nbformat.read(again, as_version=4)).count("image/png")

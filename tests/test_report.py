@@ -20,10 +20,13 @@ TABLE = pd.DataFrame(
 
 
 def test_a_finding_names_value_floor_extractor_and_counts():
-    said = report.finding(TABLE)
+    other = TABLE.iloc[:1].assign(metric="fd_efficientnet_lite0", value=66.6, extractor="efficientnet_lite0")
+    pixels = TABLE.iloc[:1].assign(metric="duplicate_rate", extractor="pixels")
+    said = report.finding(pd.concat([pixels, TABLE, other]))
     assert "Frechet distance **12.3** (real images 0.8), precision **0.5** (real images 0.9), recall **0.25**" in said
     assert "`cifar_resnet`, 5,000 generated against 5,000 training images" in said
-    assert "99" not in said and "77" not in said and "FID" not in said
+    assert "`efficientnet_lite0`, 5,000 generated against 5,000 training images: Frechet distance **66.6**" in said
+    assert "99" not in said and "77" not in said and "FID" not in said and "pixels" not in said
 
 
 def test_only_inception_features_make_an_fid():
@@ -58,7 +61,24 @@ def test_a_run_that_is_not_finished_is_no_result(results):
 def test_the_race_is_told_at_the_last_minute_that_both_reached():
     rows = pd.DataFrame([("plain", 4, 40.0), ("plain", 8, 20.0), ("fast", 4, 6.0), ("fast", 8, 3.0), ("fast", 8, 5.0),
                          ("fast", 12, 1.0)], columns=["contender", "minutes", "fd_cifar_resnet"])  # fmt: skip
-    assert report.race_finding(rows).startswith("After 8 minutes on one class the Frechet distance is 4 with `fast`, 2")
+    said = report.race_finding(rows.assign(fd_floor=0.84))
+    assert said.startswith(
+        "After 8 minutes on one class the Frechet distance is 4 (3 to 5) with `fast`, 20 (20 to 20) in"
+    )
+    assert "real images 0.84: means and range of 2 seeds" in said
+
+
+def test_targets_that_are_missed_stand_in_the_index_too(results):
+    text = report.write_index(results).read_text()
+    record = json.loads((results / "bench" / "bench.json").read_text())
+    assert f"{sum(bar['met'] for bar in record['bars'])} of {len(record['bars'])} figures" in text
+    assert "Not met: distance after 4 minutes, plain / fast: " in text and ", wanted 8" in text
+
+
+def test_a_race_of_one_alone_is_no_result(results):
+    rows = pd.read_csv(results / "bench" / "race.csv")
+    rows[rows["contender"] != "plain"].to_csv(results / "bench" / "race.csv", index=False)
+    assert "quality per minute" not in report.write_index(results).read_text()
 
 
 def test_broken_links_and_heavy_pictures_are_found(tmp_path):
