@@ -21,7 +21,7 @@ from ganlab.features import get as extractor
 from ganlab.features import reference_features
 from ganlab.models import build, generate
 from ganlab.runs import Run
-from ganlab.sample import evaluation_latents
+from ganlab.sample import evaluation_latents, labels_in_turn
 from ganlab.study import NULL, Planned, Study
 
 # Columns of the tables: quality and diversity are read apart.
@@ -57,7 +57,7 @@ def _row(planned: Planned) -> dict[str, Any]:
         return row
     found = Run(planned.path).metrics
     last, best = found["final"], found["best"]
-    distance = next((name for name in best if name.startswith("fd_")), None)
+    distance = next((name for name in best if name.startswith(("fd_", "fid"))), None)
     row |= {
         "collapsed": bool(last[distance] > COLLAPSE * best[distance]) if distance else None,
         "images_seen": found["images_seen"],
@@ -74,10 +74,11 @@ def _row(planned: Planned) -> dict[str, Any]:
 
 
 def _evaluation(found: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """The rows of a run's evaluation by column: metric and split; of two counts the first, which is the larger."""
+    """The rows of a run's evaluation by column: metric and split; of two counts the first, which is the larger. The
+    extractor stands in the table of floors, so an FID is a Frechet distance here."""
     rows: dict[str, dict[str, Any]] = {}
     for values in found["evaluation"] or []:
-        metric = values["metric"].removesuffix(f"_{values['extractor']}")
+        metric = values["metric"].removesuffix(f"_{values['extractor']}").replace("fid", "fd")
         rows.setdefault(f"{metric}_{values['split']}", values)
     return rows
 
@@ -90,6 +91,20 @@ def floors(study: Study) -> pd.DataFrame:
             about = ("floor", "extractor", "generated", "reference", "split")
             return pd.DataFrame([{"metric": name} | {key: row[key] for key in about} for name, row in rows.items()])
     return pd.DataFrame(columns=["metric", "floor", "extractor", "generated", "reference", "split"])
+
+
+def judged_by(table: pd.DataFrame) -> str:
+    """A sentence on what the distances and the recall of an answer are, from ``floors``."""
+    rows = table.set_index("metric")
+    if not {"fd_train", "recall_train"} <= set(rows.index):
+        return ""
+    distance, recall = rows.loc["fd_train"], rows.loc["recall_train"]
+    return (
+        f"Judged by {distance['generated']:,} samples of a run's final averaged generator against "
+        f"{distance['reference']:,} training images, recall by {recall['generated']:,} against "
+        f"{recall['reference']:,}, in the features of one extractor, `{distance['extractor']}`. Real images in the "
+        f"place of generated ones have a distance of {distance['floor']:.2g} and a recall of {recall['floor']:.2g}."
+    )
 
 
 def with_references(runs: pd.DataFrame, study: Study) -> pd.DataFrame:
@@ -131,8 +146,8 @@ def floor_values(table: pd.DataFrame) -> pd.Series:
 
 def beside(runs: pd.DataFrame, cell: str) -> pd.DataFrame:
     """What is measured beside the comparisons: a row a prior, means over the seeds of a cell's finished runs. The last
-    and the best score while they trained, the epoch of the best, the mean distance from a generated image to the
-    nearest training image (small where a generator copies)."""
+    and the best score while they trained, the epoch of the best, and each run's median distance from a generated image
+    to the nearest training image (small where a generator copies)."""
     names = ["last_score", "best_score", "best_epoch", "nearest_train_train"]
     done = runs[(runs["cell"] == cell) & (runs["status"] == "done")]
     return done.reindex(columns=["prior", *names]).groupby("prior", sort=False)[names].mean().reset_index()
@@ -144,12 +159,14 @@ def null_sentence(found: pd.DataFrame, cell: str, metric: str = "fd_train") -> s
     null = rows[rows["prior"] == NULL]
     if null.empty or null["smallest_detectable"].isna().all():
         return "There are too few pairs of the null to say what no effect looks like."
-    row = null.iloc[0]
+    row, own = null.iloc[0], stats.detectable(rows[(rows["prior"] != NULL) & (rows["n"] >= 2)])
     return (
         f"Between Gaussian and Gaussian with other latents, {row['n']} pairs, {metric} differs by "
         f"{row['difference']:+.3g} (95 % interval {row['t_low']:+.3g} to {row['t_high']:+.3g}) at a mean of "
         f"{row['reference_mean']:.3g}. By that spread one uncorrected test on as many pairs finds a difference of "
-        f"{row['smallest_detectable']:.3g} four times in five; to correct for {len(rows) - 1} priors asks for more."
+        f"{row['smallest_detectable']:.3g} ({row['smallest_detectable'] / row['reference_mean']:.0%} of that mean) "
+        f"four times in five, by the priors' own spreads one of {own.min():.3g} to {own.max():.3g}; all of these "
+        f"spreads come from {row['n']} pairs, and to correct for {len(rows) - 1} priors asks for more."
     )
 
 
@@ -157,7 +174,7 @@ def score_floor(study: Study) -> float | None:
     """What real images score in the place of the generated ones while a run trains; None without a scored run."""
     for planned in study.runs:
         if planned.status == "done" and (scored := Run(planned.path).metrics.get("scored")):
-            return next((value for name, value in scored["floor"].items() if name.startswith("f")), None)
+            return next((value for name, value in (scored["floor"] or {}).items() if name.startswith("f")), None)
     return None
 
 
@@ -220,11 +237,28 @@ def swap(trained: dict[str, tuple[torch.nn.Module, Any]], n: int = 2000) -> pd.D
     for row, (generator, config) in trained.items():
         rows[row] = {
             column: metrics.frechet_distance(
-                judge.features(generate(generator, evaluation_latents(config.replace(prior=column), n))), real
+                judge.features(
+                    generate(generator, evaluation_latents(config.replace(prior=column), n), labels_in_turn(config, n))
+                ),
+                real,
             )
             for column in trained
         }
     return pd.DataFrame(rows).T
+
+
+def swap_sentence(table: pd.DataFrame, n: int = 2000) -> str:
+    """What ``swap`` says in a sentence."""
+    if len(table) < 2:
+        return "Fewer than two generators are here to swap."
+    own = pd.Series({name: table.loc[name, name] for name in table.index})
+    spread = (table.sub(own, axis=0).abs().max(axis=1) / own).max()
+    best = int((table.idxmin(axis=1) == table.index).sum())
+    return (
+        f"Fed with another prior a generator's distance moves by {spread:.0%} of its own at the most, and in {best} of "
+        f"{len(table)} rows its own prior is the best. {n:,} samples (at most as many as training images) where the "
+        "tables have up to 5,000, so these distances are a little higher; one seed, and no interval."
+    )
 
 
 # --- predictions ----------------------------------------------------------------------------------------------------
@@ -235,10 +269,12 @@ Found = tuple[str, str]  # (yes, no, undecided or open, the numbers)
 
 @dataclass(frozen=True)
 class Prediction:
-    """statement: what was expected before any run that it speaks of. test: (runs, summary) -> whether it held."""
+    """statement: what was expected. test: (runs, summary) -> whether it held. written: before or after the runs that
+    it speaks of, or that it needs none."""
 
     statement: str
     test: Callable[[pd.DataFrame, pd.DataFrame], Found]
+    written: str = "before its runs"
 
 
 def _decided(rows: pd.DataFrame) -> tuple[bool, bool]:
@@ -431,6 +467,7 @@ PREDICTIONS = {
         "pattern, and about half of the variance no longer depends on z. No cell has such a stem: this is a forward "
         "pass of untrained generators.",
         _stems,
+        written="known before; computed",
     ),
     "duplicates at d = 8": Prediction(
         "Eight Bernoulli coordinates make 256 different latents, so of 5,000 samples more than 90 % are duplicates; "
@@ -455,11 +492,13 @@ PREDICTIONS = {
         "A Lipschitz generator makes no tail heavier than its latent's (Jalal 2019; Pareto GAN, Huster 2021), but "
         "pixels are bounded, so heavier latents gain nothing: Laplacian and multiplicative are as good as Gaussian.",
         _ties("fast-d100-standardised", "laplacian", "multiplicative"),
+        written="after its runs",
     ),
     "paths": Prediction(
         "Half way between two latents lerp has left the prior, slerp too unless it is Gaussian, and the matched path "
         "has not (Agustsson 2019).",
         _paths,
+        written="known before; computed",
     ),
     "BigGAN's uniform": Prediction(
         "BigGAN found U(-1, 1) about equal to the normal (Brock 2019): raw uniform latents are as good as Gaussian.",
@@ -476,11 +515,13 @@ PREDICTIONS = {
 
 
 def judged(runs: pd.DataFrame, found: pd.DataFrame) -> pd.DataFrame:
-    """prediction, statement, held (yes, no, undecided, or open: nothing to judge by) and the numbers, a row each."""
+    """prediction, statement, written, held (yes, no, undecided, or open: nothing to judge by) and the numbers, a row
+    each."""
     rows = []
     for name, prediction in PREDICTIONS.items():
         held, numbers = prediction.test(runs, found)
-        rows.append({"prediction": name, "statement": prediction.statement, "held": held, "numbers": numbers})
+        rows.append({"prediction": name, "statement": prediction.statement, "written": prediction.written,
+                     "held": held, "numbers": numbers})  # fmt: skip
     return pd.DataFrame(rows)
 
 
@@ -500,11 +541,13 @@ def _answer(runs: pd.DataFrame, found: pd.DataFrame, study: Study, cell: str) ->
     done = here[here["status"] == "done"]
     said = [
         f"**`{cell}`**, {len(done)} of {len(here)} runs ({(here['status'] == 'failed').sum()} failed, "
-        f"{int(done['collapsed'].fillna(False).sum()) if len(done) else 0} collapsed)."
+        f"{int(done['collapsed'].fillna(False).sum()) if len(done) else 0} collapsed).",
+        *_setting(done, study, cell),
     ]
     for metric, words in (("fd_train", "Frechet distance"), ("recall_train", "recall")):
         rows = _rows(found, cell, metric)
         said.append(_compared(words, rows) if len(rows) else f"Too few pairs yet to say anything of {words}.")
+    said += _others(found, cell)
     if copied := sorted(set(done.loc[done["duplicate_rate_train"] > COPIES, "prior"])):
         said.append(f"Recall is not told of {', '.join(copied)}: most images are copies.")
     return " ".join(
@@ -525,12 +568,61 @@ def _compared(words: str, rows: pd.DataFrame) -> str:
     if mean:
         low, high = rows["t_low"].min() / mean, rows["t_high"].max() / mean
         reach = f"; one by one, the 95 % intervals of the differences reach from {low:+.0%} to {high:+.0%} of that mean"
+        reach += " (nothing falls by more than 100 %, which Student's interval does not know)" * bool(low < -1)
     small = rows[rows["p_holm"] < stats.ALPHA]
     below = f"; {_each(small, '; ')} is smaller than the null lets one find" if len(small) else ""
     return (
         f"**No difference from Gaussian was found in {words}** (Gaussian's mean {mean:.3g}, {pairs}, smallest "
         f"Holm-adjusted p {rows['p_holm'].min():.2g}){reach}{below}."
     )
+
+
+def _without(here: pd.DataFrame, far: pd.Series) -> str:
+    """A sentence on what the differences of a cell are without one run, and so without its pairs."""
+    kept = here.drop(index=far.name)
+    rows = [stats.compare(runs, ["fd_train"]) for runs in (here, kept) if (runs["prior"] == stats.REFERENCE).any()]
+    rows = [part[(part["prior"] != NULL) & (part["n"] >= 2)] for part in rows]
+    if len(rows) < 2 or any(part.empty for part in rows):
+        return ""
+    all_runs, without = (
+        f"{shares.min():+.0%} to {shares.max():+.0%}"
+        for shares in (part["difference"] / part["reference_mean"] for part in rows)
+    )
+    return f"With it the priors lie {all_runs} from Gaussian, without it {without}. "
+
+
+def _setting(done: pd.DataFrame, study: Study, cell: str) -> list[str]:
+    """A sentence on what the finished runs of a cell are, and whether they were still getting better."""
+    config = next((planned.config for planned in study.runs if planned.cell == cell), None)
+    if config is None or done.empty:
+        return []
+    scored = done.dropna(subset="best_score")
+    best = (scored["best_score"] == scored["last_score"]).sum()
+    said = (
+        f"Preset `{config.preset}` on {', '.join(config.classes) or 'all classes'}, {config.latent_dim} {config.arm} "
+        f"latents, {done['images_seen'].mean():,.0f} images a run"
+    )
+    if len(scored):
+        said += f"; {best} scored best at their end" + ", so this speaks of early training" * bool(
+            2 * best > len(scored)
+        )
+    return [said + "."]
+
+
+def _others(found: pd.DataFrame, cell: str) -> list[str]:
+    """A sentence on the metrics that the answer does not go through one by one."""
+    told, rows = ("fd_train", "recall_train"), found[(found["cell"] == cell) & (found["prior"] != NULL)]
+    rows = rows[~rows["metric"].isin(told)].dropna(subset="p_holm")
+    if rows.empty:
+        return []
+    apart, least = rows[_differs(rows)], rows.loc[rows["p_holm"].idxmin()]
+    if len(apart):
+        named = ", ".join(f"{row.prior} in {row.metric} ({row.difference:+.3g})" for row in apart.itertuples())
+        return [f"In the other {rows['metric'].nunique()} metrics these differ: {named}."]
+    return [
+        f"Nor was one found in the other {rows['metric'].nunique()} metrics (smallest Holm-adjusted p "
+        f"{least['p_holm']:.2g}, {least['prior']} in {least['metric']})."
+    ]
 
 
 def _borrowed(runs: pd.DataFrame, study: Study, cell: str) -> list[str]:
@@ -578,7 +670,7 @@ def _outlier(runs: pd.DataFrame, study: Study, cell: str) -> list[str]:
         return []
     return [
         f"One run stands out: {far['prior']}, seed {far['seed']}, at {far['fd_train']:.3g}, {ratios.max():.1f} times "
-        f"its prior's median. On logarithms, taken after this was seen, the smallest Holm-adjusted p is "
-        f"{rows['p_holm'].min():.2g}, and the intervals reach from {np.exp(rows['t_low'].min()):.2f} to "
-        f"{np.exp(rows['t_high'].max()):.2f} times Gaussian's."
+        f"its prior's median. {_without(here, far)}On logarithms, taken after this was seen, the smallest "
+        f"Holm-adjusted p is {rows['p_holm'].min():.2g}, and the intervals reach from "
+        f"{np.exp(rows['t_low'].min()):.2f} to {np.exp(rows['t_high'].max()):.2f} times Gaussian's."
     ]

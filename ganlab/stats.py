@@ -83,7 +83,7 @@ def compare(runs: pd.DataFrame, metrics: Sequence[str], nulls: Mapping[str, str]
     ``no difference found``; either says so where the difference is on the other side of smallest_detectable. What
     the runs rule out is what lies outside t_low to t_high. ``identical``: all differences are 0. ``no test``: under 2
     pairs, or differences all equal, which it says; t divides by their spread, and a metric that moves in steps can show
-    none by chance. ``null``: the null.
+    none by chance. ``the null``: the null.
     """
     tables = {(cell, metric): table for cell, metric, table in _tables(_checked(runs, metrics), metrics)}
     borrowed = nulls or {}
@@ -104,6 +104,13 @@ def compare(runs: pd.DataFrame, metrics: Sequence[str], nulls: Mapping[str, str]
             row["smallest_detectable"] = _detectable_effect(row["n"]) * spread
             rows.append(row | {"verdict": _verdict(row)})
     return pd.DataFrame(rows, columns=list(COMPARISON))
+
+
+def detectable(rows: pd.DataFrame) -> pd.Series:
+    """``smallest_detectable`` of rows of ``compare``, from the spread of each row's own differences."""
+    quantile = t.ppf(1 - ALPHA / 2, rows["n"] - 1)
+    spread = (rows["t_high"] - rows["t_low"]) / 2 * np.sqrt(rows["n"]) / quantile
+    return rows["n"].map(_detectable_effect) * spread
 
 
 def friedman(runs: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
@@ -146,7 +153,7 @@ def mean_interval(values: pd.Series) -> tuple[float, float, float]:
     """(mean, low, high) of Student's 95 % interval. low and high are nan under two values and where all are equal,
     which says nothing of how they spread."""
     n, mean = len(values), float(values.mean())
-    if n < 2 or np.ptp(values) <= ROUNDING:
+    if n < 2 or np.ptp(values) <= ROUNDING * np.abs(values).max():
         return mean, math.nan, math.nan
     low, high = t.interval(1 - ALPHA, n - 1, mean, values.sem())
     return mean, float(low), float(high)
@@ -219,7 +226,7 @@ def _detectable_effect(n: int) -> float:
 def _verdict(row: Mapping[str, Any]) -> str:
     size, smallest = abs(row["difference"]), row["smallest_detectable"]
     if row["prior"] == NULL:
-        return "null"
+        return "the null"
     if math.isnan(row["p_holm"]):
         direction = "higher" if row["difference"] > 0 else "lower"
         return "no test" if row["n"] < 2 else f"no test, {direction} alike in all pairs" if size else "identical"

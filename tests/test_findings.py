@@ -1,6 +1,7 @@
 """From runs on disk to tables and sentences: each number where it belongs, and the same bytes every time."""
 
 import json
+import re
 
 import nbformat
 import numpy as np
@@ -57,6 +58,24 @@ def test_the_numbers_are_those_of_the_runs_own_evaluation(plan):
     assert floors["fd_train"] == distances[0]["floor"]
     recall = next(row for row in rows if row["metric"] == "recall_cifar_resnet" and row["split"] == "test")
     assert runs.loc[0, "recall_test"] == recall["value"]
+
+
+def test_a_study_scored_with_inception_has_its_distances_too(plan, monkeypatch):
+    found = Run(plan.runs[0].path).metrics
+    named = json.loads(json.dumps(found).replace("fd_cifar_resnet", "fid").replace("_cifar_resnet", "_inception"))
+    for row in named["evaluation"]:
+        row["extractor"] = row["extractor"].replace("cifar_resnet", "inception")
+    expected = findings._row(plan.runs[0])
+    monkeypatch.setattr(Run, "metrics", named)
+    assert findings._row(plan.runs[0]) == expected
+    assert findings.score_floor(plan) == found["scored"]["floor"]["fd_cifar_resnet"]
+
+
+def test_images_of_a_folder_have_no_held_out_ones_and_so_no_floor(plan, monkeypatch):
+    found = Run(plan.runs[0].path).metrics
+    found["scored"]["floor"] = None
+    monkeypatch.setattr(Run, "metrics", found)
+    assert findings.score_floor(plan) is None
 
 
 def test_a_collapsed_run_is_one_that_ends_far_above_its_best(plan, tmp_path, monkeypatch):
@@ -124,7 +143,8 @@ def frame(cell: str, values: dict[str, list[float]], metric: str = "fd_train") -
             for seed, value in enumerate(row)
         ]
     )
-    return rows.reindex(columns=[*rows, *(name for name in findings.METRICS if name not in rows)])
+    others = (*findings.METRICS, "images_seen", "best_score", "last_score")
+    return rows.reindex(columns=[*rows, *(name for name in others if name not in rows)])
 
 
 STANDARDISED, RAW, SMALL = "fast-d100-standardised", "fast-d100-raw", "fast-d8-standardised"
@@ -262,6 +282,45 @@ def test_the_answer_says_whether_the_class_is_drawn_at_all(plan):
     assert words in findings.answer(runs[first], findings.summary(runs[first], kept), kept)
 
 
+def test_the_answer_says_what_the_runs_are_and_that_they_were_still_improving(plan):
+    runs = findings.runs_table(plan)
+    for share, words in ((1, ", so this speaks of early training."), (0.5, "."), (0, ".")):
+        here = runs[(runs["cell"] == "first") & (runs["status"] == "done")].copy()
+        here["best_score"] = here["last_score"] - (np.arange(len(here)) >= share * len(here))
+        (said,) = findings._setting(here, plan, "first")
+        images = f"{here['images_seen'].iloc[0]:,.0f} images a run"
+        start = f"Preset `conv-noise` on all classes, 16 standardised latents, {images}; {share * len(here):.0f} scored"
+        assert said == f"{start} best at their end{words}"
+
+
+def test_the_other_metrics_are_told_of_in_one_sentence():
+    values = scattered(1)
+    alike, apart = (frame("a", values, "coverage_train"), frame("a", values, "precision_train"))
+    for shift, words in (
+        (0, "Nor was one found in the other 2 metrics (smallest"),
+        (50, "these differ: poisson in prec"),
+    ):
+        apart.loc[apart["prior"] == "poisson", "precision_train"] += shift
+        runs = alike.assign(precision_train=apart["precision_train"], fd_train=1.0)
+        found = stats.compare(runs, ["fd_train", "coverage_train", "precision_train"])
+        (said,) = findings._others(found, "a")
+        assert words in said
+
+
+def test_what_judges_is_named_with_its_counts(plan):
+    floors = findings.floors(plan)
+    row = floors.set_index("metric").loc["recall_train"]
+    said = findings.judged_by(floors)
+    assert f"recall by {row['generated']:,} against {row['reference']:,}" in said and "`cifar_resnet`" in said
+    assert findings.judged_by(floors.iloc[:0]) == ""
+
+
+def test_the_swap_is_told_in_a_sentence():
+    table = pd.DataFrame([[10.0, 12.0], [9.0, 10.0]], ["gaussian", "uniform"], ["gaussian", "uniform"])
+    assert "moves by 20% of its own at the most, and in 1 of 2 rows" in findings.swap_sentence(table)
+    assert "Fewer than two" in findings.swap_sentence(table.iloc[:1, :1])
+
+
 def test_pairing_is_judged_by_how_alike_the_seeds_rank(plan):
     runs = frame("first", {"gaussian": [1.0, 2, 3], "uniform": [2.0, 4, 6], "poisson": [3.0, 2, 1]})
     assert "from -1.00 (poisson) to +1.00 (uniform), +0.00 in the mean" in findings.pairing_sentence(runs, "first")
@@ -278,7 +337,8 @@ def test_the_answer_names_what_differs_in_every_cell_and_the_run_that_stands_out
     assert "In Frechet distance these differ from Gaussian" in one and "poisson +50%" in one
     assert "Too few pairs yet to say anything of recall" in one and "stands out" not in one
     assert "No difference from Gaussian was found in Frechet distance" in other
-    assert "One run stands out: uniform, seed 4, at 300, 3.0 times its prior's median. On logarithms" in other
+    assert "One run stands out: uniform, seed 4, at 300, 3.0 times its prior's median. With it the priors lie" in other
+    assert "+40% from Gaussian, without it" in other and "On logarithms" in other
 
 
 def test_a_borrowed_gaussian_comes_without_its_null_which_is_taken_whole(plan):
@@ -338,11 +398,14 @@ def test_the_readme_says_what_the_tables_say():
     low, high, least = (
         100 * value / mean for value in (rows["t_low"].min(), rows["t_high"].max(), rows["smallest_detectable"].iloc[0])
     )
+    sentence = r"gaussian, seed (\d).* without it ([+-]\d+)% to ([+-]\d+)%"
+    alone = re.search(sentence, findings.answer(runs, found, plan).split("\n\n")[0])
     for words in (
         f"smallest Holm-adjusted p: {rows['p_holm'].min():.1f}",
         f"Gaussian's distance between {distances.min():.0f} and {distances.max():.0f}",
         f"from {low:.0f} to {high:+.0f} % of its mean",
         f"a difference of {least:.0f} %",
+        "without Gaussian's seed {} they lie {} to {} % from it".format(*alone.groups()),
         f"Of its {len(runs)} runs {done} are in" if done < len(runs) else f"All {len(runs)} runs are in",
     ):
         assert words in said

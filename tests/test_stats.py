@@ -237,6 +237,14 @@ def test_without_an_effect_one_test_in_twenty_rejects_and_holm_one_study_in_twen
     assert 0 < wrong.mean() < 0.08
 
 
+def test_what_is_detectable_by_a_prior_s_own_spread_is_for_the_null_what_the_table_has():
+    found = compare(noisy(), ["fd"])
+    own = stats.detectable(found)
+    null = found["prior"] == "gaussian-null"
+    assert own[null].iloc[0] == pytest.approx(found.loc[null, "smallest_detectable"].iloc[0])
+    assert own[~null].gt(0).all() and own.nunique() == len(own)
+
+
 def test_smallest_detectable_comes_from_the_null_of_the_cell_or_a_borrowed_one():
     own, other = noisy(), noisy(cell="slow", seed=9)
     without = other[other["prior"] != "gaussian-null"]
@@ -270,7 +278,7 @@ def test_a_null_of_two_pairs_is_none():
 def test_verdict_weighs_the_test_against_the_null(differences, null, verdict):
     base = np.array([50.0, 60, 40, 55, 45])
     found = compare(study(gaussian=base, uniform=base + differences, gaussian_null=base + null), ["fd"])
-    assert row(found, "uniform")["verdict"] == verdict and row(found, "gaussian-null")["verdict"] == "null"
+    assert row(found, "uniform")["verdict"] == verdict and row(found, "gaussian-null")["verdict"] == "the null"
 
 
 # Errors
