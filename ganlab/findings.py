@@ -620,7 +620,7 @@ def _others(found: pd.DataFrame, cell: str) -> list[str]:
         named = ", ".join(f"{row.prior} in {row.metric} ({row.difference:+.3g})" for row in apart.itertuples())
         return [f"In the other {rows['metric'].nunique()} metrics these differ: {named}."]
     return [
-        f"Nor was one found in the other {rows['metric'].nunique()} metrics (smallest Holm-adjusted p "
+        f"In the other {rows['metric'].nunique()} metrics no difference was found (smallest Holm-adjusted p "
         f"{least['p_holm']:.2g}, {least['prior']} in {least['metric']})."
     ]
 

@@ -297,7 +297,7 @@ def test_the_other_metrics_are_told_of_in_one_sentence():
     values = scattered(1)
     alike, apart = (frame("a", values, "coverage_train"), frame("a", values, "precision_train"))
     for shift, words in (
-        (0, "Nor was one found in the other 2 metrics (smallest"),
+        (0, "In the other 2 metrics no difference was found (smallest"),
         (50, "these differ: poisson in prec"),
     ):
         apart.loc[apart["prior"] == "poisson", "precision_train"] += shift
