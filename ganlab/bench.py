@@ -539,9 +539,10 @@ def race(out: Path, contender: str, minutes: float, seed: int) -> Iterator[dict[
     if not (out / "bench.json").exists():
         raise BenchError(f"{out} has no bench.json, which says how many images a minute are: run 'ganlab bench' first")
     name = f"{contender.replace(', ', '-').replace(' ', '-')}-s{seed}"
-    path, rate, began = out / "race" / f"{name}.csv", _rate(out, contender), provenance()
+    path = out / "race" / f"{name}.csv"
     if path.exists() and pd.read_csv(path)["minutes"].max() >= minutes:
         return
+    rate, began = _rate(out, contender), provenance()
     racer = CONTENDERS[contender][0](seed)
     train, _ = references(_config("fast", 0, classes=[CLASS] if RACERS[contender] == CLASS else []))
     train = replace(train, images=train.images[:SAMPLES], labels=train.labels[:SAMPLES])

@@ -579,16 +579,17 @@ def _compared(words: str, rows: pd.DataFrame) -> str:
 
 def _without(here: pd.DataFrame, far: pd.Series) -> str:
     """A sentence on what the differences of a cell are without one run, and so without its pairs."""
-    kept = here.drop(index=far.name)
-    rows = [stats.compare(runs, ["fd_train"]) for runs in (here, kept) if (runs["prior"] == stats.REFERENCE).any()]
-    rows = [part[(part["prior"] != NULL) & (part["n"] >= 2)] for part in rows]
-    if len(rows) < 2 or any(part.empty for part in rows):
-        return ""
-    all_runs, without = (
-        f"{shares.min():+.0%} to {shares.max():+.0%}"
-        for shares in (part["difference"] / part["reference_mean"] for part in rows)
-    )
-    return f"With it the priors lie {all_runs} from Gaussian, without it {without}. "
+    said = []
+    for runs in (here, here.drop(index=far.name)):
+        reference = runs.loc[runs["prior"] == stats.REFERENCE, "fd_train"]
+        if reference.empty:
+            return ""
+        pairs = stats.paired_differences(runs[runs["prior"] != NULL], ["fd_train"]).groupby("prior")["difference"]
+        shares = pairs.mean()[pairs.count() >= 2] / reference.mean()
+        if shares.empty:
+            return ""
+        said.append(f"{shares.min():+.0%} to {shares.max():+.0%}")
+    return f"With it the priors lie {said[0]} from Gaussian, without it {said[1]}. "
 
 
 def _setting(done: pd.DataFrame, study: Study, cell: str) -> list[str]:
