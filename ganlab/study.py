@@ -224,12 +224,13 @@ def run(
     study's folder is locked meanwhile.
 
     scheduler: the address of a Dask scheduler, as tcp://host:8786; without one a cluster is started here, ``workers``
-    processes of one thread (as many as there are GPUs, else cores). Raises ``StudyError`` if another process has the
+    processes of one thread (0: as many as there are GPUs, else cores). Raises ``StudyError`` if another process has the
     study, if nothing answers at the address, or if the scheduler is lost.
     """
     from distributed.client import FuturesCancelledError
     from distributed.comm import CommClosedError
 
+    checkout = str(project_root())
     study.root.mkdir(parents=True, exist_ok=True)
     lock = filelock.FileLock(study.root / ".lock", timeout=0)
     try:
@@ -244,7 +245,7 @@ def run(
         with _client(scheduler, workers) as client:
             print(f"Dask dashboard: {client.dashboard_link}", flush=True)
             try:
-                yield from _feed(client, waiting, 0 if scheduler else _gpus())
+                yield from _feed(client, checkout, waiting, 0 if scheduler else _gpus())
             except (FuturesCancelledError, CommClosedError):
                 raise StudyError(
                     f"the Dask scheduler of {study.root} is gone: start it again, or another, and give the same "
@@ -267,7 +268,7 @@ def _client(scheduler: str, workers: int) -> Iterator["Client"]:
         with client:
             yield client
         return
-    count = workers or usual_workers()
+    count = worker_count(workers)
     with (
         LocalCluster(
             n_workers=count, threads_per_worker=1, memory_limit=0, dashboard_address="127.0.0.1:0", host="127.0.0.1"
@@ -277,9 +278,11 @@ def _client(scheduler: str, workers: int) -> Iterator["Client"]:
         yield client
 
 
-def usual_workers() -> int:
-    """How many workers a cluster has that is started here: a GPU each, or a core."""
-    return _gpus() or os.cpu_count() or 1
+def worker_count(asked: int) -> int:
+    """How many workers a cluster has that is started here: as many as asked for, for 0 one a GPU, or one a core."""
+    if asked < 0:
+        raise StudyError(f"{asked} workers cannot be: give their number, or 0 for one a GPU, else one a core")
+    return asked or _gpus() or os.cpu_count() or 1
 
 
 def _gpus() -> int:
@@ -288,11 +291,11 @@ def _gpus() -> int:
     return torch.cuda.device_count()
 
 
-def _feed(client: "Client", waiting: list[Planned], devices: int) -> Iterator[tuple[Planned, str]]:
+def _feed(client: "Client", root: str, waiting: list[Planned], devices: int) -> Iterator[tuple[Planned, str]]:
     """Keeps every thread of the cluster busy with the first runs that wait: in order, one more when one ends."""
     from distributed import wait
 
-    root, queue, flying = str(project_root()), iter(waiting), {}
+    queue, flying = iter(waiting), {}
     while True:
         slots = max(sum(client.nthreads().values()), 1)
         for planned in itertools.islice(queue, max(slots - len(flying), 0)):
@@ -321,13 +324,13 @@ def _record_failure(path: Path, said: str) -> None:
 
 
 def describe(counts: dict[str, Any], workers: int = 0) -> str:
-    """One line of what ``status`` counted, with the time left for so many workers (0: ``usual_workers``)."""
+    """One line of what ``status`` counted, with the time left for so many workers (``worker_count``)."""
     words = [
         f"{counts[state]} {state}" for state in ("done", "running", "half done", "left", "failed") if counts[state]
     ]
     line = f"{', '.join(words)} of {counts['all']}"
     if counts["seconds_left"]:
-        here = workers or usual_workers()
+        here = worker_count(workers)
         left = datetime.timedelta(seconds=round(counts["seconds_left"] / here))
         line += f"; about {left} left with {here} worker{'s' * (here > 1)}"
     return line

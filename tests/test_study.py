@@ -16,6 +16,7 @@ from conftest import ROOT, TINY
 from ganlab import study
 from ganlab.__main__ import main
 from ganlab.config import ConfigError
+from ganlab.notebooks import NotebookError
 from ganlab.runs import Run
 from ganlab.study import NULL, StudyError
 
@@ -103,6 +104,16 @@ def test_the_time_left_is_that_of_the_workers_there_will_be(monkeypatch):
     monkeypatch.setattr(study, "_gpus", lambda: 4)
     assert study.describe(counts).endswith("about 0:30:00 left with 4 workers")
     assert study.describe(counts, 1).endswith("about 2:00:00 left with 1 worker")
+    with pytest.raises(StudyError, match="-1 workers cannot be: give their number"):
+        study.describe(counts, -1)
+
+
+def test_a_study_that_cannot_begin_leaves_no_folder(tmp_path, monkeypatch):
+    plan = study.read(str(write(tmp_path / "plan.yaml", [{"name": "a", "priors": ["gaussian"], "seeds": [0]}])), "out")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(NotebookError, match="not inside a ganlab checkout"):
+        next(study.run(plan))
+    assert not (tmp_path / "out").exists()
 
 
 def test_an_unknown_study_names_those_there_are():
