@@ -28,6 +28,7 @@ from ganlab.study import NULL, Planned, Study
 QUALITY = ("fd_train", "fd_test", "kid_train", "precision_train", "density_train", "target_agreement_test")
 DIVERSITY = ("recall_train", "coverage_train", "duplicate_rate_train")
 METRICS = QUALITY + DIVERSITY
+HEADLINE = {"fd_train": "Frechet distance", "recall_train": "recall"}  # what the answer goes through one by one
 COLLAPSE = 2.0  # a run whose last distance is so many times its best has collapsed
 COPIES = 0.5  # of the images, from which on recall says nothing: a copy's nearest neighbours are copies too
 OUTLIER = 2.0  # a run whose distance is so many times its prior's median is spoken of
@@ -107,20 +108,20 @@ def judged_by(table: pd.DataFrame) -> str:
     )
 
 
-def with_references(runs: pd.DataFrame, study: Study) -> pd.DataFrame:
-    """The runs, and for each cell without Gaussian runs those of the cell it refers to, for the seeds it has; the null
-    stays where it is, ``summary`` takes all its pairs."""
+def with_references(runs: pd.DataFrame, study: Study, paired: bool = True) -> pd.DataFrame:
+    """The runs, and for each cell without Gaussian runs those of the cell it refers to, of the seeds it has, or
+    unpaired of all; the null stays where it is, ``summary`` takes all its pairs."""
     frames = [runs]
     for cell, other in study.references.items():
-        seeds = runs.loc[runs["cell"] == cell, "seed"].unique()
-        borrowed = runs[(runs["cell"] == other) & (runs["prior"] == stats.REFERENCE) & runs["seed"].isin(seeds)]
-        frames.append(borrowed.assign(cell=cell))
+        borrowed = runs[(runs["cell"] == other) & (runs["prior"] == stats.REFERENCE)]
+        seeds = runs.loc[runs["cell"] == cell, "seed"] if paired else borrowed["seed"]
+        frames.append(borrowed[borrowed["seed"].isin(seeds)].assign(cell=cell))
     return pd.concat(frames, ignore_index=True)
 
 
-def finished(runs: pd.DataFrame, study: Study) -> pd.DataFrame:
+def finished(runs: pd.DataFrame, study: Study, paired: bool = True) -> pd.DataFrame:
     """The finished runs of every cell that can be compared with Gaussian, borrowed references included."""
-    every = with_references(runs, study)
+    every = with_references(runs, study, paired)
     done = every[every["status"] == "done"]
     compared = done.loc[~done["prior"].isin(["gaussian", NULL]), "cell"]  # a cell of references alone has nothing yet
     return done[done["cell"].isin(done.loc[done["prior"] == "gaussian", "cell"]) & done["cell"].isin(compared)]
@@ -133,6 +134,12 @@ def summary(runs: pd.DataFrame, study: Study, names: list[str] | None = None) ->
     names = [name for name in names or METRICS if name in done]
     nulls = {cell: other for cell, other in study.references.items() if {cell, other} <= set(done["cell"])}
     return stats.compare(done, names, nulls)
+
+
+def unpaired(runs: pd.DataFrame, study: Study) -> pd.DataFrame:
+    """``stats.dunnett`` of distance and recall of every cell that has a finished Gaussian run. A cell that refers to
+    another's Gaussian runs is held against all of them."""
+    return stats.dunnett(finished(runs, study, paired=False), list(HEADLINE), ["fd_train"])
 
 
 def present(found: pd.DataFrame, names: Sequence[str]) -> list[str]:
@@ -160,13 +167,15 @@ def null_sentence(found: pd.DataFrame, cell: str, metric: str = "fd_train") -> s
     if null.empty or null["smallest_detectable"].isna().all():
         return "There are too few pairs of the null to say what no effect looks like."
     row, own = null.iloc[0], stats.detectable(rows[(rows["prior"] != NULL) & (rows["n"] >= 2)])
+    low, high = stats.spread_range(row["n"])
     return (
         f"Between Gaussian and Gaussian with other latents, {row['n']} pairs, {metric} differs by "
         f"{row['difference']:+.3g} (95 % interval {row['t_low']:+.3g} to {row['t_high']:+.3g}) at a mean of "
         f"{row['reference_mean']:.3g}. By that spread one uncorrected test on as many pairs finds a difference of "
         f"{row['smallest_detectable']:.3g} ({row['smallest_detectable'] / row['reference_mean']:.0%} of that mean) "
-        f"four times in five, by the priors' own spreads one of {own.min():.3g} to {own.max():.3g}; all of these "
-        f"spreads come from {row['n']} pairs, and to correct for {len(rows) - 1} priors asks for more."
+        f"four times in five, by the priors' own spreads one of {own.min():.3g} to {own.max():.3g}; to correct for "
+        f"{len(rows) - 1} priors asks for more, and from {row['n']} pairs a spread is known to a factor of "
+        f"{low:.1f} to {high:.1f} only."
     )
 
 
@@ -280,12 +289,7 @@ class Prediction:
 def _decided(rows: pd.DataFrame) -> tuple[bool, bool]:
     """(some prior of a summary's rows differs; all 95 % intervals lie within ``MARGIN``)"""
     reach = np.maximum(rows["t_low"].abs(), rows["t_high"].abs()) / rows["reference_mean"].abs()
-    return bool(_differs(rows).any()), bool((reach <= MARGIN).all())
-
-
-def _differs(rows: pd.DataFrame) -> pd.Series:
-    """Which rows of a summary differ from Gaussian: Holm-adjusted p < 0.05, and by no less than the null lets find."""
-    return (rows["p_holm"] < stats.ALPHA) & ~(rows["difference"].abs() < rows["smallest_detectable"])
+    return bool((rows["p_holm"] < stats.ALPHA).any()), bool((reach <= MARGIN).all())
 
 
 def _rows(found: pd.DataFrame, cell: str, metric: str, *names: str) -> pd.DataFrame:
@@ -319,7 +323,7 @@ def _ties(cell: str, *names: str) -> Callable[[pd.DataFrame, pd.DataFrame], Foun
         if rows.empty:
             return "open", "no pairs yet"
         apart, alike = _decided(rows)
-        return "no" if apart else "yes" if alike else "undecided", f"fd_train: {_numbers(rows)}"
+        return "yes" if alike else "no" if apart else "undecided", f"fd_train: {_numbers(rows)}"
 
     return test
 
@@ -360,9 +364,10 @@ def _raw_is_absorbed(standardised: str, raw: str) -> Callable[[pd.DataFrame, pd.
     def test(runs: pd.DataFrame, found: pd.DataFrame) -> Found:
         done = runs[(runs["status"] == "done") & runs["cell"].isin([standardised, raw])]
         wide = done.pivot_table(index=["prior", "seed"], columns="cell", values="fd_train")
-        if not {standardised, raw} <= set(wide) or len(wide.dropna()) < 2:
+        wide = wide.reindex(columns=[standardised, raw]).dropna().groupby("prior").filter(lambda pairs: len(pairs) >= 2)
+        if wide.empty:
             return "open", "no pairs yet"
-        logs = np.log(wide.dropna()).rename(columns={standardised: stats.REFERENCE, raw: "raw"})
+        logs = np.log(wide).rename(columns={standardised: stats.REFERENCE, raw: "raw"})
         pairs = logs.reset_index(names=["cell", "seed"]).melt(["cell", "seed"], var_name="prior", value_name="log")
         rows = stats.compare(pairs, ["log"])
         words = ", ".join(
@@ -533,10 +538,11 @@ def answer(runs: pd.DataFrame, found: pd.DataFrame, study: Study) -> str:
     stability; every number from the tables."""
     cells = list(dict.fromkeys(runs["cell"]))
     begun = [cell for cell in cells if cell == cells[0] or (runs["status"][runs["cell"] == cell] == "done").any()]
-    return "\n\n".join(_answer(runs, found, study, cell) for cell in begun)
+    together = unpaired(runs, study)
+    return "\n\n".join(_answer(runs, found, together[together["cell"] == cell], study, cell) for cell in begun)
 
 
-def _answer(runs: pd.DataFrame, found: pd.DataFrame, study: Study, cell: str) -> str:
+def _answer(runs: pd.DataFrame, found: pd.DataFrame, together: pd.DataFrame, study: Study, cell: str) -> str:
     here = runs[runs["cell"] == cell]
     done = here[here["status"] == "done"]
     said = [
@@ -544,10 +550,10 @@ def _answer(runs: pd.DataFrame, found: pd.DataFrame, study: Study, cell: str) ->
         f"{int(done['collapsed'].fillna(False).sum()) if len(done) else 0} collapsed).",
         *_setting(done, study, cell),
     ]
-    for metric, words in (("fd_train", "Frechet distance"), ("recall_train", "recall")):
+    for metric, words in HEADLINE.items():
         rows = _rows(found, cell, metric)
         said.append(_compared(words, rows) if len(rows) else f"Too few pairs yet to say anything of {words}.")
-    said += _others(found, cell)
+    said += [*_together(together), *_others(found, cell)]
     if copied := sorted(set(done.loc[done["duplicate_rate_train"] > COPIES, "prior"])):
         said.append(f"Recall is not told of {', '.join(copied)}: most images are copies.")
     return " ".join(
@@ -557,38 +563,60 @@ def _answer(runs: pd.DataFrame, found: pd.DataFrame, study: Study, cell: str) ->
 
 def _compared(words: str, rows: pd.DataFrame) -> str:
     mean, pairs = rows["reference_mean"].iloc[0], f"{rows['n'].min()} pairs each"
-    apart = rows[_differs(rows)]
+    apart = rows[rows["p_holm"] < stats.ALPHA]
     if len(apart):
+        small = apart.loc[apart["difference"].abs() < apart["smallest_detectable"], "prior"]
         return (
             f"**In {words} these differ from Gaussian** (Gaussian's mean {mean:.3g}, {pairs}; differences in per cent "
-            f"of it with 95 % intervals, Holm-adjusted p < 0.05): {_each(apart, '; ')}. Of the others no difference "
-            "was found."
+            f"of it with 95 % intervals, Holm-adjusted p < 0.05): {_each(apart, '; ')}."
+            + f" By less than one test finds beside the null: {', '.join(small)}." * bool(len(small))
+            + " Of the others no difference was found." * (len(apart) < len(rows))
         )
     reach = ""
     if mean:
         low, high = rows["t_low"].min() / mean, rows["t_high"].max() / mean
         reach = f"; one by one, the 95 % intervals of the differences reach from {low:+.0%} to {high:+.0%} of that mean"
         reach += " (nothing falls by more than 100 %, which Student's interval does not know)" * bool(low < -1)
-    small = rows[rows["p_holm"] < stats.ALPHA]
-    below = f"; {_each(small, '; ')} is smaller than the null lets one find" if len(small) else ""
     return (
         f"**No difference from Gaussian was found in {words}** (Gaussian's mean {mean:.3g}, {pairs}, smallest "
-        f"Holm-adjusted p {rows['p_holm'].min():.2g}){reach}{below}."
+        f"Holm-adjusted p {rows['p_holm'].min():.2g}){reach}."
     )
 
 
+def _together(rows: pd.DataFrame) -> list[str]:
+    """A sentence on what ``unpaired`` says of a cell."""
+    said = []
+    for metric, words in HEADLINE.items():
+        here = rows[(rows["metric"] == metric) & (rows["prior"] != NULL) & (rows["n"] >= 2)].dropna(subset="p")
+        if here.empty:
+            continue
+        form, unit = (".2f", " times Gaussian's") if (here["scale"] == "ratio").all() else ("+.2f", " from Gaussian's")
+        text = f"{words} all within {here['low'].min():{form}} to {here['high'].max():{form}}{unit}"
+        if len(apart := here[here["p"] < stats.ALPHA]):
+            each = (
+                f"{row.prior} {row.effect:{form}} ({row.low:{form}} to {row.high:{form}})" for row in apart.itertuples()
+            )
+            text = f"{words} apart of {', '.join(each)}{unit}"
+        said.append(f"{text}, smallest p {here['p'].min():.2g}")
+    opening = "Without pairs, all runs of the cell sharing one spread (Dunnett's test, 95 % for all priors at once)"
+    return [f"{opening}: {'; '.join(said)}."] if said else []
+
+
 def _without(here: pd.DataFrame, far: pd.Series) -> str:
-    """A sentence on what the differences of a cell are without one run, and so without its pairs."""
+    """A sentence on what the differences of a cell are without one run, and so without its pairs; the null's beside
+    them, as whoever leaves out one prior's worst run makes that prior look better."""
     said = []
     for runs in (here, here.drop(index=far.name)):
         reference = runs.loc[runs["prior"] == stats.REFERENCE, "fd_train"]
         if reference.empty:
             return ""
-        pairs = stats.paired_differences(runs[runs["prior"] != NULL], ["fd_train"]).groupby("prior")["difference"]
+        pairs = stats.paired_differences(runs, ["fd_train"]).groupby("prior")["difference"]
         shares = pairs.mean()[pairs.count() >= 2] / reference.mean()
+        null, shares = shares.get(NULL), shares.drop(NULL, errors="ignore")
         if shares.empty:
             return ""
-        said.append(f"{shares.min():+.0%} to {shares.max():+.0%}")
+        beside = "" if null is None else f" (Gaussian with other latents {null:+.0%})"
+        said.append(f"{shares.min():+.0%} to {shares.max():+.0%}{beside}")
     return f"With it the priors lie {said[0]} from Gaussian, without it {said[1]}. "
 
 
@@ -612,11 +640,11 @@ def _setting(done: pd.DataFrame, study: Study, cell: str) -> list[str]:
 
 def _others(found: pd.DataFrame, cell: str) -> list[str]:
     """A sentence on the metrics that the answer does not go through one by one."""
-    told, rows = ("fd_train", "recall_train"), found[(found["cell"] == cell) & (found["prior"] != NULL)]
-    rows = rows[~rows["metric"].isin(told)].dropna(subset="p_holm")
+    rows = found[(found["cell"] == cell) & (found["prior"] != NULL) & ~found["metric"].isin(HEADLINE)]
+    rows = rows.dropna(subset="p_holm")
     if rows.empty:
         return []
-    apart, least = rows[_differs(rows)], rows.loc[rows["p_holm"].idxmin()]
+    apart, least = rows[rows["p_holm"] < stats.ALPHA], rows.loc[rows["p_holm"].idxmin()]
     if len(apart):
         named = ", ".join(f"{row.prior} in {row.metric} ({row.difference:+.3g})" for row in apart.itertuples())
         return [f"In the other {rows['metric'].nunique()} metrics these differ: {named}."]
@@ -669,9 +697,10 @@ def _outlier(runs: pd.DataFrame, study: Study, cell: str) -> list[str]:
     rows = rows[(rows["prior"] != NULL) & (rows["n"] >= 2)]
     if ratios.max() < OUTLIER or rows.empty:
         return []
+    late = ", and it was still getting better" * bool(far["last_score"] == far["best_score"])
     return [
         f"One run stands out: {far['prior']}, seed {far['seed']}, at {far['fd_train']:.3g}, {ratios.max():.1f} times "
-        f"its prior's median. {_without(here, far)}On logarithms, taken after this was seen, the smallest "
+        f"its prior's median{late}. {_without(here, far)}On logarithms, taken after this was seen, the smallest "
         f"Holm-adjusted p is {rows['p_holm'].min():.2g}, and the intervals reach from "
         f"{np.exp(rows['t_low'].min()):.2f} to {np.exp(rows['t_high'].max()):.2f} times Gaussian's."
     ]

@@ -10,6 +10,7 @@ column, a cell, prior or seed, that hold one seed of a prior twice, or that have
 
 import gc
 import math
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
@@ -17,7 +18,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from scipy.special import gammaln
-from scipy.stats import bootstrap, friedmanchisquare, t, ttest_rel
+from scipy.stats import bootstrap, chi2, friedmanchisquare, t, ttest_rel
+from scipy.stats import dunnett as dunnett_test
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
 from statsmodels.stats.proportion import proportion_confint
@@ -38,6 +40,7 @@ COMPARISON = (
     *("cell", "metric", "prior", "n", "mean", "reference_mean", "difference", "ci_low", "ci_high", "t_low", "t_high"),
     *("hedges_g", "p", "p_holm", "smallest_detectable", "null_cell", "verdict"),
 )
+DUNNETT = ("cell", "metric", "prior", "n", "n_reference", "scale", "effect", "low", "high", "p")
 FRIEDMAN = ("cell", "metric", "n", "k", "statistic", "p", "kendalls_w")
 RATES = ("cell", "outcome", "prior", "n", "count", "share", "ci_low", "ci_high")
 
@@ -64,7 +67,7 @@ def compare(runs: pd.DataFrame, metrics: Sequence[str], nulls: Mapping[str, str]
     """Each prior against gaussian: one row a (cell, metric, prior), columns ``COMPARISON``. The null cell has rows too.
 
     n: pairs; seeds that failed in either are not among them, so read ``rates`` beside it.
-    mean, reference_mean: of all finite runs of the prior and of gaussian, paired or not.
+    mean, reference_mean: of the prior's and of gaussian's runs in these pairs.
     difference: mean of the paired differences, in the metric's units, as are the intervals:
     ci_low, ci_high: 95 % BCa bootstrap (Efron 1987), nan under 3 pairs. Few pairs make it too short: of normal
     differences it covers 70 % with 3 pairs, 83 % with 5, 89 % with 10. t_low, t_high: Student's interval, as p is his.
@@ -75,8 +78,8 @@ def compare(runs: pd.DataFrame, metrics: Sequence[str], nulls: Mapping[str, str]
     metrics and cells.
     smallest_detectable: the true difference, as an absolute value, that one t test on n pairs finds at alpha 0.05 with
     power 0.8 when the differences spread like those of the null. Holm asks for more: with 5 pairs, 1.7 null standard
-    deviations for one prior, 2.8 to be sure of the same power among six. And a standard deviation from 5 pairs is
-    known to a factor of 0.6 to 2.9 only. nan under 2 pairs, or without a null of 3.
+    deviations for one prior, 2.8 to be sure of the same power among six. And that spread is hardly known
+    (``spread_range``). nan under 2 pairs, or without a null of 3.
     null_cell: whose null that is: the own cell's, else that of the cell that ``nulls`` gives it, whose runs must spread
     alike.
     verdict: ``higher`` or ``lower`` (than gaussian; the metric says which is better) if p_holm is under 0.05, else
@@ -111,6 +114,42 @@ def detectable(rows: pd.DataFrame) -> pd.Series:
     quantile = t.ppf(1 - ALPHA / 2, rows["n"] - 1)
     spread = (rows["t_high"] - rows["t_low"]) / 2 * np.sqrt(rows["n"]) / quantile
     return rows["n"].map(_detectable_effect) * spread
+
+
+def spread_range(n: int) -> tuple[float, float]:
+    """By what factors a standard deviation of n normal values may be wrong: the ends of its 95 % interval over it."""
+    return tuple(math.sqrt((n - 1) / float(chi2.ppf(share, n - 1))) for share in (1 - ALPHA / 2, ALPHA / 2))
+
+
+def dunnett(runs: pd.DataFrame, metrics: Sequence[str], ratios: Sequence[str] = ()) -> pd.DataFrame:
+    """Each prior against gaussian without pairs, with one spread for all runs of a cell, the null's among them (Dunnett
+    1955): one row a (cell, metric, prior), columns ``DUNNETT``. Where seeds matter little, this has many more degrees
+    of freedom than ``compare``, and shorter intervals; where one prior spreads more than the others it is wrong.
+
+    n, n_reference: finite runs of the prior and of gaussian. scale: ``difference`` of means; of the metrics named in
+    ``ratios``, which are positive, ``ratio`` of geometric means, and all is done on logarithms.
+    effect, low, high: that, and 95 % intervals that hold for all priors of a cell and metric at once, the null too.
+    p: adjusted alike. low, high and p are nan where no prior's runs spread.
+    """
+    rows = []
+    for cell, metric, table in _tables(_checked(runs, metrics), metrics):
+        scale, to, back = ("ratio", np.log, np.exp) if metric in ratios else ("difference", np.array, np.array)
+        groups = {prior: to(column.dropna().to_numpy()) for prior, column in table.items() if column.notna().any()}
+        control = groups.pop(REFERENCE, None)
+        if control is None or not groups:
+            continue
+        low = high = p = np.full(len(groups), math.nan)
+        if max(np.ptp(group) for group in (control, *groups.values())) > ROUNDING * np.abs(control).max():
+            with warnings.catch_warnings():  # it minds that the runs of one prior are equal: the others spread
+                warnings.filterwarnings("ignore", "Precision loss", RuntimeWarning)
+                test = dunnett_test(*groups.values(), control=control, rng=np.random.default_rng(SEED))
+            low, high = map(back, test.confidence_interval(1 - ALPHA))
+            p = test.pvalue
+        for place, (prior, group) in enumerate(groups.items()):
+            effect = back(group.mean() - control.mean())
+            about = (cell, metric, prior, len(group), len(control), scale)
+            rows.append((*about, *(float(value) for value in (effect, low[place], high[place], p[place]))))
+    return pd.DataFrame(rows, columns=list(DUNNETT))
 
 
 def friedman(runs: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
@@ -190,7 +229,8 @@ def _compared(table: pd.DataFrame, prior: str) -> dict[str, Any]:
     differences = values - references
     n, difference = len(differences), float(differences.mean()) if len(differences) else math.nan
     found = dict.fromkeys(COMPARISON, math.nan) | {"prior": prior, "n": n, "difference": difference}
-    found |= {"mean": float(table[prior].mean()), "reference_mean": float(table[REFERENCE].mean())}
+    if n:
+        found |= {"mean": float(values.mean()), "reference_mean": float(references.mean())}
     if n < 2:
         return found
     if np.ptp(differences) <= ROUNDING * np.abs([values, references]).max():

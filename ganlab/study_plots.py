@@ -48,7 +48,7 @@ BOOTSTRAP_PAIRS = 5  # under so many the bootstrap's interval is far too short t
 FOREST = (
     "point: mean paired difference, filled if Holm-adjusted p < 0.05, half filled if all pairs have the same "
     "difference, not 0, so that no test can be made; thin bar: Student's 95 % interval; thick, from "
-    f"{BOOTSTRAP_PAIRS} pairs on: BCa bootstrap; "
+    f"{BOOTSTRAP_PAIRS} pairs on: BCa bootstrap, too short with so few; "
     "grey band: smaller than what one test on n pairs detects with power 0.8; n: pairs of runs with one seed"
 )
 

@@ -89,6 +89,44 @@ def test_holm_counts_each_cell_and_metric_by_itself():
                                   .reset_index(drop=True), alone)  # fmt: skip
 
 
+def test_dunnett_is_the_textbook_s_example():
+    """Blood counts of Dunnett (1955), also SciPy's example: a control of 6 animals, drugs of 4 and 5."""
+    runs = study(
+        gaussian=[7.40, 8.50, 7.20, 8.24, 9.84, 8.32], uniform=[9.76, 8.80, 7.68, 9.36],
+        poisson=[12.80, 9.68, 12.16, 9.20, 10.55],
+    )  # fmt: skip
+    found = stats.dunnett(runs, ["fd"])
+    uniform, poisson = row(found, "uniform"), row(found, "poisson")
+    assert (uniform["n"], poisson["n"], uniform["n_reference"]) == (4, 5, 6)
+    assert (uniform["effect"], poisson["effect"]) == pytest.approx((0.65, 2.63), abs=0.005)
+    assert (uniform["low"], poisson["low"]) == pytest.approx((-1.24, 0.85), abs=0.05)
+    assert uniform["p"] > 0.05 > 0.01 > poisson["p"]
+
+
+def test_dunnett_of_ratios_is_that_of_logarithms_and_does_not_pair():
+    runs = noisy()
+    plain = stats.dunnett(runs.assign(fd=np.log(runs["fd"])), ["fd"])
+    ratios = stats.dunnett(runs.sample(frac=1, random_state=0), ["fd"], ratios=["fd"])
+    assert set(ratios["prior"]) == {"uniform", "poisson", "one-hot", "gaussian-null"}
+    assert (set(plain["scale"]), set(ratios["scale"])) == ({"difference"}, {"ratio"})
+    ends = ["effect", "low", "high"]
+    assert np.exp(plain[ends].to_numpy()) == pytest.approx(ratios[ends].to_numpy())
+    assert (plain["p"].to_numpy() == ratios["p"].to_numpy()).all()
+    swapped = runs.copy()  # seeds change partners: nothing to a test that does not pair
+    gaussian = swapped["prior"] == "gaussian"
+    swapped.loc[gaussian, "fd"] = swapped.loc[gaussian, "fd"].to_numpy()[::-1]
+    again = stats.dunnett(swapped, ["fd"], ratios=["fd"])
+    assert again[ends].to_numpy() == pytest.approx(ratios[ends].to_numpy())
+
+
+def test_dunnett_without_a_spread_or_a_gaussian_value_says_nothing():
+    flat = stats.dunnett(study(gaussian=[1.0, 1.0], uniform=[2.0, 2.0]), ["fd"])
+    assert flat["effect"].tolist() == [1.0] and flat[["low", "high", "p"]].isna().all(axis=None)
+    assert stats.dunnett(study(gaussian=[np.nan], uniform=[2.0]), ["fd"]).empty
+    some = stats.dunnett(study(gaussian=[1.0, 1.1], uniform=[2.0, 2.0], poisson=[1.5]), ["fd"])  # without a warning
+    assert some.set_index("prior").loc[["uniform", "poisson"], "n"].tolist() == [2, 1] and some["p"].notna().all()
+
+
 def test_friedman_equals_scipy_and_ignores_the_null():
     runs = noisy(6)
     wide = runs.pivot(index="seed", columns="prior", values="fd").drop(columns="gaussian-null")
@@ -158,7 +196,7 @@ def test_failed_runs_drop_out_pair_by_pair():
     found = compare(runs, ["fd"])
     uniform, poisson = row(found, "uniform"), row(found, "poisson")
     assert (uniform["n"], poisson["n"]) == (3, 4)
-    assert (uniform["mean"], uniform["reference_mean"], uniform["difference"]) == pytest.approx((19 / 4, 18 / 5, 4 / 3))
+    assert (uniform["mean"], uniform["reference_mean"], uniform["difference"]) == pytest.approx((15 / 3, 11 / 3, 4 / 3))
 
 
 def test_order_of_the_rows_changes_nothing():
