@@ -542,6 +542,23 @@ def answer(runs: pd.DataFrame, found: pd.DataFrame, study: Study) -> str:
     return "\n\n".join(_answer(runs, found, together[together["cell"] == cell], study, cell) for cell in begun)
 
 
+def brief(runs: pd.DataFrame, found: pd.DataFrame, study: Study) -> str:
+    """The answer in a clause a cell, for a list of results: who differs, and how far a distance may be."""
+    together, said = unpaired(runs, study), []
+    for cell in dict.fromkeys(runs["cell"]):
+        rows = pd.concat([_rows(found, cell, metric) for metric in HEADLINE])
+        if rows.empty:
+            continue
+        apart = rows[rows["p_holm"] < stats.ALPHA]
+        named = ", ".join(f"{row.prior} in {HEADLINE[row.metric]}" for row in apart.itertuples())
+        text = f"`{cell}`: {named or 'none'} differs (smallest Holm-adjusted p {rows['p_holm'].min():.2g})"
+        far = together[(together["cell"] == cell) & (together["metric"] == "fd_train") & (together["prior"] != NULL)]
+        if len(far := far.dropna(subset="p")):
+            text += f", distances within {far['low'].min():.2f} to {far['high'].max():.2f} times Gaussian's"
+        said.append(text)
+    return "; ".join(said) + "." if said else "Too few runs yet to compare priors."
+
+
 def _answer(runs: pd.DataFrame, found: pd.DataFrame, together: pd.DataFrame, study: Study, cell: str) -> str:
     here = runs[runs["cell"] == cell]
     done = here[here["status"] == "done"]

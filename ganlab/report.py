@@ -109,7 +109,7 @@ def studies(root: Path) -> Iterator[Result]:
             f"the noise study, {len(done)} of {len(plan.runs)} runs",
             path.parent / "noise_study.ipynb",
             path.parent / "figures" / "verdict.png",
-            findings.answer(table, findings.summary(table, plan), plan),
+            findings.brief(table, findings.summary(table, plan), plan),
             "make noise-study",
             last,
         )

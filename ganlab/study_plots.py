@@ -5,7 +5,7 @@ is still empty makes a panel that says so, a prior without a value an empty row.
 """
 
 import textwrap
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -14,7 +14,7 @@ import seaborn as sns
 import torch
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogFormatter, MaxNLocator
+from matplotlib.ticker import LogFormatter, LogLocator, MaxNLocator, NullLocator
 from torch import nn
 
 from ganlab import priors
@@ -50,6 +50,12 @@ FOREST = (
     "difference, not 0, so that no test can be made; thin bar: Student's 95 % interval; thick, from "
     f"{BOOTSTRAP_PAIRS} pairs on: BCa bootstrap, too short with so few; "
     "grey band: smaller than what one test on n pairs detects with power 0.8; n: pairs of runs with one seed"
+)
+
+
+VERDICT = (
+    "point: ratio of geometric means, filled if Dunnett's p < 0.05; bar: Dunnett's interval, 95 % for all priors of a "
+    "cell at once, without pairs; gaussian-null: gaussian again with other latents; n: runs, a seed each"
 )
 
 
@@ -143,28 +149,41 @@ def forest(summary: pd.DataFrame, cell: str, metrics: Mapping[str, Sequence[str]
     return figure
 
 
-def verdict(summary: pd.DataFrame, cell: str, metric: str, title: str, floor: float | None = None) -> Figure:
-    """One metric's paired differences in percent of gaussian's mean, which is not 0, each with its verdict in words.
+def verdict(together: pd.DataFrame, cells: Sequence[str], metric: str, title: str) -> Figure:
+    """A metric that is told in ratios, as so many times gaussian's: a panel for each of the cells that is in the table,
+    a row a prior.
 
-    floor: what real images score, named below in the same percent.
+    together: the rows of ``stats.dunnett``.
     """
-    rows = _of_cell(summary, cell)
-    rows = as_percent(rows[rows["metric"] == metric])
-    order = in_order(rows["prior"])
-    figure, ((axis,),) = new_figure(1, 1, 9, 0.4 * max(len(order), 3) + 1.4)
-    _draw_forest(axis, rows, order, beside=lambda row: f"{row['verdict']} (n = {row['n']:.0f})".replace(", ", ",\n"))
-    name, unit, more = about(metric)
-    below = f"difference from gaussian in {name},\n% of gaussian's mean"
-    if len(rows):
-        mean = rows["reference_mean"].iloc[0]
-        below += f" ({mean:.3g} {unit}".rstrip() + ")"
-        below += f"; real images: {100 * (floor / mean - 1):+.0f} %" if floor is not None else ""
-    axis.set_xlabel(below, fontsize=9)
-    for x, side, better in ((0, "left", more is False), (1, "right", more is True)):
-        words = "" if more is None else "better" if better else "worse"
-        axis.text(x, 1.01, words, transform=axis.transAxes, size=8, color="0.3", ha=side)
-    figure.suptitle(title, fontsize=11)
-    _caption(figure, FOREST)
+    rows = together[(together["metric"] == metric) & (together["scale"] == "ratio")] if len(together) else together
+    cells = [cell for cell in cells if len(rows) and (rows["cell"] == cell).any()]
+    if not cells:
+        return _nothing()
+    lines, columns = -(-len(cells) // PANELS), min(len(cells), PANELS)
+    most = max((rows["cell"] == cell).sum() for cell in cells)
+    figure, axes = new_figure(lines, columns, 10 if columns > 1 else 6, lines * (0.24 * most + 0.7) + 0.7)
+    known = rows[["effect", "low", "high"]].stack()
+    for axis in axes.flat[len(cells) :]:
+        axis.axis("off")
+    for axis, cell in zip(axes.flat, cells, strict=False):
+        here = rows[rows["cell"] == cell]
+        order = in_order(here["prior"])
+        _prior_rows(axis, order)
+        axis.axvline(1, color="0.3", linewidth=0.8, zorder=1)
+        for _, row in here.iterrows():
+            y, shade = order.index(row["prior"]), colour(row["prior"])
+            fill = shade if row["p"] < ALPHA else "white"
+            axis.plot([row["low"], row["high"]], [y, y], color=shade, linewidth=2, solid_capstyle="butt")
+            axis.plot(row["effect"], y, _marker(row["prior"]), color=shade, markersize=6, markerfacecolor=fill)
+            _beside(axis, y, f"n = {row['n']}")
+        axis.set(xscale="log", xlim=(known.min() / 1.1, known.max() * 1.1))
+        axis.xaxis.set_major_locator(LogLocator(base=2, subs=(1, 1.5), numticks=8))
+        axis.xaxis.set_major_formatter("{x:g}")
+        axis.xaxis.set_minor_locator(NullLocator())
+        axis.set_title(cell, fontsize=9)
+        axis.set_xlabel(f"times gaussian's {about(metric)[0]}", fontsize=8)
+    figure.suptitle(f"{title}: {'higher' if about(metric)[2] else 'lower'} is better", fontsize=11)
+    _caption(figure, VERDICT)
     return figure
 
 
@@ -195,18 +214,8 @@ def _of_cell(summary: pd.DataFrame, cell: str) -> pd.DataFrame:
     return summary[summary["cell"] == cell] if len(summary) else pd.DataFrame(columns=list(COMPARISON))
 
 
-def _pairs(row: pd.Series) -> str:
-    return f"n = {row['n']:.0f}"
-
-
-def _draw_forest(
-    axis: plt.Axes,
-    rows: pd.DataFrame,
-    order: list[str],
-    names: bool = True,
-    beside: Callable[[pd.Series], str] = _pairs,
-) -> None:
-    """Rows of one cell and metric. names: whether the priors are named. beside: what stands to the right of a row."""
+def _draw_forest(axis: plt.Axes, rows: pd.DataFrame, order: list[str], names: bool = True) -> None:
+    """Rows of one cell and metric. names: whether the priors are named."""
     if not np.isfinite(rows["difference"].astype(float)).any():
         _no_runs(axis)
         return
@@ -225,7 +234,7 @@ def _draw_forest(
         look = {"markerfacecolor": shade if alike or row["p_holm"] < ALPHA else "white", "markerfacecoloralt": "white"}
         fill = "left" if alike else "full"
         axis.plot(row["difference"], y, _marker(row["prior"]), color=shade, markersize=6, fillstyle=fill, **look)
-        _beside(axis, y, beside(row))
+        _beside(axis, y, f"n = {row['n']:.0f}")
 
 
 # --- runs -----------------------------------------------------------------------------------------------------------

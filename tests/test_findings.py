@@ -262,6 +262,20 @@ def test_the_answer_without_pairs_is_that_of_dunnett(plan):
     assert re.search(r"Frechet distance apart of poisson [23]\.\d\d \(\d\.\d\d to \d\.\d\d\) times", said)
 
 
+def test_the_brief_answer_has_a_clause_a_cell(plan):
+    values = scattered(1)
+    high = values | {"poisson": [value + 50 for value in values["poisson"]]}
+    runs = pd.concat([frame(STANDARDISED, values), frame(SMALL, high)], ignore_index=True)
+    one, other = findings.brief(runs, findings.summary(runs, plan), plan).split("; ")
+    assert re.fullmatch(
+        r"`fast-d100-standardised`: none differs \(smallest Holm-adjusted p .*\), distances within "
+        r"0\.9\d to 1\.0\d times Gaussian's", one
+    )  # fmt: skip
+    assert other.startswith("`fast-d8-standardised`: poisson in Frechet distance differs")
+    nothing = runs.assign(status="left")
+    assert findings.brief(nothing, findings.summary(nothing, plan), plan).startswith("Too few runs")
+
+
 def test_without_pairs_a_cell_is_held_against_all_gaussians_of_its_lender(plan):
     lender = frame("first", {"gaussian": [100, 110, 120, 130, 140], NULL: [101, 112, 119, 130, 141]})
     runs = pd.concat([lender, frame("second", {"poisson": [100, 130]})], ignore_index=True)

@@ -176,18 +176,24 @@ def test_a_difference_that_is_the_same_in_all_pairs_is_half_filled():
     assert points(axis)[0].get_fillstyle() == "left"
 
 
-def test_verdict_is_in_percent_and_says_the_verdict(summary):
-    figure = study_plots.verdict(summary, CELL, "fd_train", "One sentence.", floor=0.05)
-    (axis,) = figure.axes
-    rows = summary[summary["metric"] == "fd_train"].set_index("prior")
-    row = rows.loc["poisson"]
-    y = in_order(rows.index).index("poisson")
-    assert points(axis)[y].get_xdata()[0] == pytest.approx(100 * row["difference"] / row["reference_mean"])
-    assert f"{row['verdict']} (n = 5)" in [text.replace(",\n", ", ") for text in words(figure)]
-    assert f"real images: {100 * (0.05 / row['reference_mean'] - 1):+.0f} %" in axis.get_xlabel()
-    assert figure.get_suptitle() == "One sentence."
-    sides = {text.get_text(): text.get_position()[0] for text in axis.texts}
-    assert (sides["better"], sides["worse"]) == (0, 1)  # less distance is better
+def test_verdict_has_a_panel_a_cell_with_dunnett_s_ratios(runs):
+    runs = pd.concat([runs, noise_runs(("gaussian", "one_hot", "poisson"), 3, "small")])
+    together = stats.dunnett(runs[runs["status"] == "done"], ["fd_train", "recall_train"], ["fd_train"])
+    figure = study_plots.verdict(together, ["small", "planned", CELL], "fd_train", "One sentence")
+    axes = [axis for axis in figure.axes if axis.axison]
+    assert [axis.get_title() for axis in axes] == ["small", CELL]
+    for axis in axes:
+        rows = together[(together["cell"] == axis.get_title()) & (together["metric"] == "fd_train")].set_index("prior")
+        order = in_order(rows.index)
+        assert [tick.get_text() for tick in axis.get_yticklabels()] == order
+        bars = {line.get_ydata()[0]: line for line in axis.lines if len(line.get_xdata()) == 2}
+        for y, prior in enumerate(order):
+            assert points(axis)[y].get_xdata()[0] == rows.loc[prior, "effect"]
+            assert list(bars[y].get_xdata()) == rows.loc[prior, ["low", "high"]].tolist()
+            filled = points(axis)[y].get_markerfacecolor() != "white"
+            assert filled == (rows.loc[prior, "p"] < 0.05)
+        assert axis.get_xlim()[0] < rows["low"].min() < rows["high"].max() < axis.get_xlim()[1]
+    assert axes[0].get_xlim() == axes[1].get_xlim() and figure.get_suptitle() == "One sentence: lower is better"
 
 
 def test_a_prior_with_one_pair_has_a_point_and_no_interval():
@@ -344,8 +350,8 @@ def test_empty_tables_say_that_there_are_no_runs_yet(runs, summary):
         study_plots.forest_cells(nothing, [CELL], ["fd_train"]),
         study_plots.forest(summary, "another cell", GROUPS),
         study_plots.forest(summary.assign(difference=np.nan), CELL, GROUPS),
-        study_plots.verdict(nothing, CELL, "fd_train", "", 1.0),
-        study_plots.verdict(summary, CELL, "another metric", ""),
+        study_plots.verdict(stats.dunnett(empty, ["fd_train"]), [CELL], "fd_train", ""),
+        study_plots.verdict(stats.dunnett(runs, ["fd_train"]), [CELL], "fd_train", ""),  # no ratio
         study_plots.learning_curves(pd.DataFrame()),
         study_plots.learning_curves(pd.DataFrame({"prior": ["gaussian"], "seed": [0], "fd_x": [np.nan]})),
         study_plots.collapse(stats.rates(empty)),
@@ -362,10 +368,11 @@ def test_empty_tables_say_that_there_are_no_runs_yet(runs, summary):
 def test_nothing_leaves_the_canvas(runs, summary):
     swap = pd.DataFrame(np.geomspace(30, 1300, 49).reshape(7, 7), priors.CORE, priors.CORE)
     other = pd.concat([summary, summary.assign(cell="conv-noise-d100-raw", n=3)])
+    cells = pd.concat([runs.assign(cell=name) for name in "1234"])
     for figure in (
         study_plots.forest(summary, CELL, GROUPS),
         study_plots.forest(summary, CELL, {"quality": ["fd_train"]}),
-        study_plots.verdict(summary, CELL, "fd_train", "Frechet distance: difference to Gaussian", 0.25),
+        study_plots.verdict(stats.dunnett(cells, ["fd_train"], ["fd_train"]), "1234", "fd_train", "The distance"),
         study_plots.forest_cells(other, [CELL, "conv-noise-d100-raw"], ["fd_train", "recall_train"]),
         study_plots.precision_recall_plane(runs, pd.Series(dtype=float), CELL),
         study_plots.duplicates(runs),
