@@ -272,6 +272,7 @@ def test_the_brief_answer_has_a_clause_a_cell(plan):
         r"0\.9\d to 1\.0\d times Gaussian's", one
     )  # fmt: skip
     assert other.startswith("`fast-d8-standardised`: poisson in Frechet distance differs")
+    assert ", without pairs poisson in Frechet distance (p " in other
     nothing = runs.assign(status="left")
     assert findings.brief(nothing, findings.summary(nothing, plan), plan).startswith("Too few runs")
 
