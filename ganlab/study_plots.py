@@ -177,7 +177,7 @@ def verdict(together: pd.DataFrame, cells: Sequence[str], metric: str, title: st
             axis.plot(row["effect"], y, _marker(row["prior"]), color=shade, markersize=6, markerfacecolor=fill)
             _beside(axis, y, f"n = {row['n']}")
         axis.set(xscale="log", xlim=(known.min() / 1.1, known.max() * 1.1))
-        axis.xaxis.set_major_locator(LogLocator(base=2, subs=(1, 1.5), numticks=8))
+        axis.xaxis.set_major_locator(LogLocator(base=2, subs=(1, 1.5) if known.max() < 6 * known.min() else (1,)))
         axis.xaxis.set_major_formatter("{x:g}")
         axis.xaxis.set_minor_locator(NullLocator())
         axis.set_title(cell, fontsize=9)

@@ -52,8 +52,9 @@ def test_all_priors_of_a_seed_come_before_the_next_seed_and_cells_keep_their_ord
     plan = study.read("noise-study")
     cells = [planned.cell for planned in plan.runs]
     assert list(dict.fromkeys(cells)) == ["fast-d100-standardised", "conv-noise-d100-raw", "fast-d100-raw",
-                                          "fast-d8-standardised", "fast-d100-extended"]  # fmt: skip
-    assert [cells.count(cell) for cell in dict.fromkeys(cells)] == [40, 24, 15, 24, 21]
+                                          "fast-d8-standardised", "fast-d100-extended",
+                                          "fast-d8-new-seeds"]  # fmt: skip
+    assert [cells.count(cell) for cell in dict.fromkeys(cells)] == [40, 24, 15, 24, 21, 15]
     first = plan.runs[:40]
     assert [planned.seed for planned in first] == sorted(planned.seed for planned in first)
     assert {planned.prior for planned in first[:8]} == {planned.prior for planned in first[8:16]}
