@@ -159,13 +159,9 @@ def verdict(together: pd.DataFrame, cells: Sequence[str], metric: str, title: st
     cells = [cell for cell in cells if len(rows) and (rows["cell"] == cell).any()]
     if not cells:
         return _nothing()
-    lines, columns = -(-len(cells) // PANELS), min(len(cells), PANELS)
-    most = max((rows["cell"] == cell).sum() for cell in cells)
-    figure, axes = new_figure(lines, columns, 10 if columns > 1 else 6, lines * (0.24 * most + 0.7) + 0.7)
+    figure, axes = _panels(len(cells), max((rows["cell"] == cell).sum() for cell in cells))
     known = rows[["effect", "low", "high"]].stack()
-    for axis in axes.flat[len(cells) :]:
-        axis.axis("off")
-    for axis, cell in zip(axes.flat, cells, strict=False):
+    for axis, cell in zip(axes, cells, strict=True):
         here = rows[rows["cell"] == cell]
         order = in_order(here["prior"])
         _prior_rows(axis, order)
@@ -334,12 +330,8 @@ def duplicates(runs: pd.DataFrame) -> Figure:
     if done.empty:
         return _nothing()
     cells = list(dict.fromkeys(done["cell"]))
-    lines, columns = -(-len(cells) // PANELS), min(len(cells), PANELS)
-    most = max(done.groupby("cell")["prior"].nunique())
-    figure, axes = new_figure(lines, columns, min(10, 1.5 + 3.2 * columns), lines * (0.24 * most + 0.9))
-    for axis in axes.flat[len(cells) :]:
-        axis.axis("off")
-    for axis, cell in zip(axes.flat, cells, strict=False):
+    figure, axes = _panels(len(cells), max(done.groupby("cell")["prior"].nunique()))
+    for axis, cell in zip(axes, cells, strict=True):
         part = done[done["cell"] == cell]
         order = in_order(part["prior"])
         _prior_rows(axis, order)
@@ -465,6 +457,15 @@ def swap_heatmap(swap: pd.DataFrame) -> Figure:
 
 
 # --- parts of a figure ----------------------------------------------------------------------------------------------
+
+
+def _panels(count: int, rows: int) -> tuple[Figure, list[plt.Axes]]:
+    """So many panels, ``PANELS`` beside each other, each with room for so many rows."""
+    lines, columns = -(-count // PANELS), min(count, PANELS)
+    figure, axes = new_figure(lines, columns, min(10, 2.5 + 3.2 * columns), lines * (0.24 * rows + 0.9) + 0.4)
+    for axis in axes.flat[count:]:
+        axis.axis("off")
+    return figure, list(axes.flat[:count])
 
 
 def _marker(prior: str) -> str:
