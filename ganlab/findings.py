@@ -542,26 +542,25 @@ def judged(runs: pd.DataFrame, found: pd.DataFrame) -> pd.DataFrame:
 # --- the answer -----------------------------------------------------------------------------------------------------
 
 
-def answer(runs: pd.DataFrame, found: pd.DataFrame, study: Study) -> str:
+def answer(runs: pd.DataFrame, found: pd.DataFrame, together: pd.DataFrame, study: Study) -> str:
     """The study's answer in Markdown, a paragraph a cell that has runs, the first in any case: distance, diversity,
-    stability; every number from the tables."""
+    stability; every number from ``runs_table``, ``summary`` and ``unpaired``."""
     cells = list(dict.fromkeys(runs["cell"]))
     begun = [cell for cell in cells if cell == cells[0] or (runs["status"][runs["cell"] == cell] == "done").any()]
-    together = unpaired(runs, study)
-    return "\n\n".join(_answer(runs, found, together[together["cell"] == cell], study, cell) for cell in begun)
+    return "\n\n".join(_answer(runs, found, _told(together, cell), study, cell) for cell in begun)
 
 
-def brief(runs: pd.DataFrame, found: pd.DataFrame, study: Study) -> str:
+def brief(found: pd.DataFrame, together: pd.DataFrame) -> str:
     """The answer in a clause a cell, for a list of results: who differs, and how far a distance may be."""
-    together, said = unpaired(runs, study), []
-    for cell in dict.fromkeys(runs["cell"]):
+    said = []
+    for cell in dict.fromkeys(found["cell"]):
         rows = pd.concat([_rows(found, cell, metric) for metric in HEADLINE])
         if rows.empty:
             continue
         apart = rows[rows["p_holm"] < stats.ALPHA]
         named = ", ".join(f"{row.prior} in {HEADLINE[row.metric]}" for row in apart.itertuples())
         text = f"`{cell}`: {named or 'none'} differs (smallest Holm-adjusted p {rows['p_holm'].min():.2g})"
-        far = together[(together["cell"] == cell) & (together["prior"] != NULL)].dropna(subset="p")
+        far = _told(together, cell)
         for row in far[far["p"] < stats.ALPHA].itertuples():
             text += f", without pairs {row.prior} in {HEADLINE[row.metric]} (p {row.p:.2g})"
         if len(far := far[far["metric"] == "fd_train"]):
@@ -611,11 +610,17 @@ def _compared(words: str, rows: pd.DataFrame) -> str:
     )
 
 
+def _told(together: pd.DataFrame, cell: str) -> pd.DataFrame:
+    """The rows of ``unpaired`` that an answer speaks of: priors of a cell with two runs or more, without the null."""
+    rows = together[(together["cell"] == cell) & (together["prior"] != NULL) & (together["n"] >= 2)]
+    return rows.dropna(subset="p")
+
+
 def _together(rows: pd.DataFrame) -> list[str]:
-    """A sentence on what ``unpaired`` says of a cell."""
+    """A sentence on what ``_told`` leaves of a cell."""
     said = []
     for metric, words in HEADLINE.items():
-        here = rows[(rows["metric"] == metric) & (rows["prior"] != NULL) & (rows["n"] >= 2)].dropna(subset="p")
+        here = rows[rows["metric"] == metric]
         if here.empty:
             continue
         form, unit = (".2f", " times Gaussian's") if (here["scale"] == "ratio").all() else ("+.2f", " from Gaussian's")

@@ -52,7 +52,6 @@ FOREST = (
     "grey band: smaller than what one test on n pairs detects with power 0.8; n: pairs of runs with one seed"
 )
 
-
 VERDICT = (
     "point: ratio of geometric means, filled if Dunnett's p < 0.05; bar: Dunnett's interval, 95 % for all priors of a "
     "cell at once, without pairs; gaussian-null: gaussian again with other latents; n: runs, a seed each"

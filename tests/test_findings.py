@@ -41,6 +41,14 @@ def plan(tmp_path_factory):
     return plan
 
 
+def answer(runs, plan):
+    return findings.answer(runs, findings.summary(runs, plan), findings.unpaired(runs, plan), plan)
+
+
+def brief(runs, plan):
+    return findings.brief(findings.summary(runs, plan), findings.unpaired(runs, plan))
+
+
 def test_every_planned_run_has_a_row_failed_and_missing_ones_too(plan):
     runs = findings.runs_table(plan)
     assert list(runs["status"]) == 7 * ["done"] + ["left", "failed"]
@@ -108,7 +116,7 @@ def test_a_study_without_a_finished_run_has_tables_too(tmp_path):
     assert found.empty
     held = findings.judged(runs, found).set_index("prediction")["held"]
     assert set(held.drop(["a transposed stem keeps the raw mean", "paths"])) == {"open"}
-    assert ", 0 of 12 runs (0 failed, 0 collapsed)" in findings.answer(runs, found, plan)
+    assert ", 0 of 12 runs (0 failed, 0 collapsed)" in answer(runs, plan)
 
 
 def test_tables_made_again_are_the_same_bytes(plan):
@@ -244,7 +252,7 @@ def test_what_differs_by_less_than_the_null_lets_find_is_said_to(plan):
     runs = frame(STANDARDISED, values)
     found = findings.summary(runs, plan)
     assert found.set_index(["metric", "prior"]).loc[("fd_train", "poisson"), "verdict"].startswith("higher, yet below")
-    said = findings.answer(runs, found, plan)
+    said = answer(runs, plan)
     assert "In Frechet distance these differ from Gaussian" in said and "poisson +10% (+9% to +11%)" in said
     assert "By less than one test finds beside the null: poisson." in said and "Of the others" not in said
     assert judged(runs, plan)["near-ties at d = 100"] == "yes"  # within the margin of what is called as good
@@ -254,11 +262,11 @@ def test_the_answer_without_pairs_is_that_of_dunnett(plan):
     values = scattered(10)
     runs = frame(STANDARDISED, values)
     rows = findings.unpaired(runs, plan).query("prior != @NULL")
-    said = findings.answer(runs, findings.summary(runs, plan), plan)
+    said = answer(runs, plan)
     assert f"Frechet distance all within {rows['low'].min():.2f} to {rows['high'].max():.2f} times Gaussian's" in said
     values["poisson"] = [3 * value for value in values["poisson"]]
     runs = frame(STANDARDISED, values)
-    said = findings.answer(runs, findings.summary(runs, plan), plan)
+    said = answer(runs, plan)
     assert re.search(r"Frechet distance apart of poisson [23]\.\d\d \(\d\.\d\d to \d\.\d\d\) times", said)
 
 
@@ -266,7 +274,7 @@ def test_the_brief_answer_has_a_clause_a_cell(plan):
     values = scattered(1)
     high = values | {"poisson": [value + 50 for value in values["poisson"]]}
     runs = pd.concat([frame(STANDARDISED, values), frame(SMALL, high)], ignore_index=True)
-    one, other = findings.brief(runs, findings.summary(runs, plan), plan).split("; ")
+    one, other = brief(runs, plan).split("; ")
     assert re.fullmatch(
         r"`fast-d100-standardised`: none differs \(smallest Holm-adjusted p .*\), distances within "
         r"0\.9\d to 1\.0\d times Gaussian's", one
@@ -274,7 +282,7 @@ def test_the_brief_answer_has_a_clause_a_cell(plan):
     assert other.startswith("`fast-d8-standardised`: poisson in Frechet distance differs")
     assert ", without pairs poisson in Frechet distance (p " in other
     nothing = runs.assign(status="left")
-    assert findings.brief(nothing, findings.summary(nothing, plan), plan).startswith("Too few runs")
+    assert brief(nothing, plan).startswith("Too few runs")
 
 
 def test_without_pairs_a_cell_is_held_against_all_gaussians_of_its_lender(plan):
@@ -294,13 +302,13 @@ def test_recall_is_not_told_where_most_images_are_copies(plan, monkeypatch):
     row = findings._row(plan.runs[0])
     assert np.isnan(row["recall_train"]) and np.isnan(row["recall_test"]) and row["precision_train"] >= 0
     runs = frame(SMALL, {"gaussian": [0.0, 0.0], "bernoulli": [0.95, 0.96]}, "duplicate_rate_train")
-    assert "Recall is not told of bernoulli" in findings.answer(runs, findings.summary(runs, plan), plan)
+    assert "Recall is not told of bernoulli" in answer(runs, plan)
 
 
 def test_a_borrowed_gaussian_is_told_of_with_what_its_seeds_do_by_chance(plan):
     lender = {"gaussian": [100, 100, 400], NULL: [150, 150, 400], "uniform": [120, 120, 400]}
     runs = pd.concat([frame("first", lender), frame("second", {"poisson": [130, 130]})], ignore_index=True)
-    said = findings.answer(runs, findings.summary(runs, plan), plan)
+    said = answer(runs, plan)
     assert "are those of `first` with seeds 0, 1, whose mean is 100 (200 over all seeds there)" in said
     assert "lie +20% to +50% from it" in said
 
@@ -308,7 +316,7 @@ def test_a_borrowed_gaussian_is_told_of_with_what_its_seeds_do_by_chance(plan):
 def test_the_answer_says_whether_the_class_is_drawn_at_all(plan):
     runs = findings.runs_table(plan)
     share = runs.loc[(runs["cell"] == "first") & (runs["prior"] == "gaussian"), "target_agreement_test"].mean()
-    said = findings.answer(runs, findings.summary(runs, plan), plan).split("\n\n")[0]
+    said = answer(runs, plan).split("\n\n")[0]
     assert ("A classifier takes" in said) == (not np.isnan(share))
     kept = study.read("noise-study", COMMITTED)
     runs, floors = findings.runs_table(kept), findings.floor_values(findings.floors(kept))
@@ -316,7 +324,7 @@ def test_the_answer_says_whether_the_class_is_drawn_at_all(plan):
     share = runs.loc[first & (runs["prior"] == "gaussian"), "target_agreement_test"].mean()
     real = floors["target_agreement_test"]
     words = f"A classifier takes {share:.0%} of Gaussian's samples for their class, of real images {real:.0%}."
-    assert words in findings.answer(runs[first], findings.summary(runs[first], kept), kept)
+    assert words in answer(runs[first], kept)
 
 
 def test_the_answer_says_what_the_runs_are_and_that_they_were_still_improving(plan):
@@ -369,7 +377,7 @@ def test_the_answer_names_what_differs_in_every_cell_and_the_run_that_stands_out
     values["poisson"] = [value + 50 for value in values["poisson"]]
     far = {**scattered(1, ("gaussian", NULL, "poisson")), "uniform": [100, 101, 99, 98, 300]}
     runs = pd.concat([frame(STANDARDISED, values), frame(SMALL, far)], ignore_index=True)
-    one, other = findings.answer(runs, findings.summary(runs, plan), plan).split("\n\n")
+    one, other = answer(runs, plan).split("\n\n")
     assert one.startswith("**`fast-d100-standardised`**, 20 of 20 runs")
     assert "In Frechet distance these differ from Gaussian" in one and "poisson +50%" in one
     assert "Too few pairs yet to say anything of recall" in one and "stands out" not in one
@@ -399,8 +407,8 @@ def test_the_notebooks_tell_of_every_cell(plan):
         assert problems(path, executed=True) == []
         pages[name] = nbformat.writes(nbformat.read(path, as_version=4))
     runs = findings.runs_table(plan)
-    answer = findings.answer(runs, findings.summary(runs, plan), plan)
-    assert all(paragraph in pages["noise_study"] for paragraph in answer.split("\n\n"))
+    paragraphs = answer(runs, plan).split("\n\n")
+    assert all(paragraph in pages["noise_study"] for paragraph in paragraphs)
     assert pd.read_csv(plan.root / "runs.csv")["status"].tolist() == runs["status"].tolist()
     figures = {path.stem for path in (plan.root / "figures").iterdir()}
     assert {"forest_cells", "arms", "swap", "duplicates", "forest_second", "learning_curves_second"} <= figures
@@ -435,7 +443,7 @@ def test_the_readme_says_what_the_tables_say():
     together = findings.unpaired(runs, plan)
     together = together[together["prior"] != NULL].set_index(["cell", "metric"]).sort_index()
     distances = runs.query("cell == @cell and prior == 'gaussian'")["fd_train"]
-    answers = findings.answer(runs, found, plan).split("\n\n")
+    answers = answer(runs, plan).split("\n\n")
     done = (runs["status"] == "done").sum()
     said = " ".join((ROOT / "README.md").read_text().split())
     assert (rows["p_holm"] >= stats.ALPHA).all() and "no prior was found to differ from Gaussian" in said
