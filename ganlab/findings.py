@@ -31,6 +31,7 @@ METRICS = QUALITY + DIVERSITY
 HEADLINE = {"fd_train": "Frechet distance", "recall_train": "recall"}  # what the answer goes through one by one
 COLLAPSE = 2.0  # a run whose last distance is so many times its best has collapsed
 COPIES = 0.5  # of the images, from which on recall says nothing: a copy's nearest neighbours are copies too
+SWAPPED = 2000  # samples of each prior that every other prior's generator is fed with
 OUTLIER = 2.0  # a run whose distance is so many times its prior's median is spoken of
 
 
@@ -232,7 +233,7 @@ def generators(study: Study, cell: str, seed: int | None = None) -> dict[str, tu
     return {p.prior: Run(p.path).read_generator() for p in chosen if p.seed == seed}
 
 
-def swap(trained: dict[str, tuple[torch.nn.Module, Any]], n: int = 2000) -> pd.DataFrame:
+def swap(trained: dict[str, tuple[torch.nn.Module, Any]], n: int = SWAPPED) -> pd.DataFrame:
     """Trained with one prior (rows), sampled with another (columns): the Frechet distance in the run's own extractor of
     n samples (at most as many as training images) to these, the same uniforms everywhere. The diagonal is the matched
     case."""
@@ -256,7 +257,7 @@ def swap(trained: dict[str, tuple[torch.nn.Module, Any]], n: int = 2000) -> pd.D
     return pd.DataFrame(rows).T
 
 
-def swap_sentence(table: pd.DataFrame, n: int = 2000) -> str:
+def swap_sentence(table: pd.DataFrame, n: int = SWAPPED) -> str:
     """What ``swap`` says in a sentence."""
     if len(table) < 2:
         return "Fewer than two generators are here to swap."
