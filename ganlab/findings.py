@@ -561,11 +561,14 @@ def brief(found: pd.DataFrame, together: pd.DataFrame) -> str:
         apart = rows[rows["p_holm"] < stats.ALPHA]
         named = ", ".join(f"{row.prior} in {HEADLINE[row.metric]}" for row in apart.itertuples())
         text = f"`{cell}`: {named or 'none'} differs (smallest Holm-adjusted p {rows['p_holm'].min():.2g})"
-        far = _told(together, cell)
-        for row in far[far["p"] < stats.ALPHA].itertuples():
+        told = _told(together, cell)
+        differs = told["p"] < stats.ALPHA
+        for row in told[differs].itertuples():
             text += f", without pairs {row.prior} in {HEADLINE[row.metric]} (p {row.p:.2g})"
-        if len(far := far[far["metric"] == "fd_train"]):
-            text += f", distances within {far['low'].min():.2f} to {far['high'].max():.2f} times Gaussian's"
+        distance = told["metric"] == "fd_train"
+        if len(rest := told[distance & ~differs]):
+            whose = "the other distances" if (distance & differs).any() else "distances"
+            text += f", {whose} within {rest['low'].min():.2f} to {rest['high'].max():.2f} times Gaussian's"
         said.append(text)
     return "; ".join(said) + "." if said else "Too few runs yet to compare priors."
 
@@ -597,7 +600,8 @@ def _compared(words: str, rows: pd.DataFrame) -> str:
         return (
             f"**In {words} these differ from Gaussian** (Gaussian's mean {mean:.3g}, {pairs}; differences in per cent "
             f"of it with 95 % intervals, Holm-adjusted p < 0.05): {_each(apart, '; ')}."
-            + f" By less than one test finds beside the null: {', '.join(small)}." * bool(len(small))
+            + f" Less than one test finds four times in five, by the null's spread: {', '.join(small)}."
+            * bool(len(small))
             + " Of the others no difference was found." * (len(apart) < len(rows))
         )
     reach = ""
@@ -625,13 +629,15 @@ def _together(rows: pd.DataFrame) -> list[str]:
         if here.empty:
             continue
         form, unit = (".2f", " times Gaussian's") if (here["scale"] == "ratio").all() else ("+.2f", " from Gaussian's")
-        text = f"{words} all within {here['low'].min():{form}} to {here['high'].max():{form}}{unit}"
-        if len(apart := here[here["p"] < stats.ALPHA]):
-            each = (
-                f"{row.prior} {row.effect:{form}} ({row.low:{form}} to {row.high:{form}})" for row in apart.itertuples()
-            )
-            text = f"{words} apart of {', '.join(each)}{unit}"
-        said.append(f"{text}, smallest p {here['p'].min():.2g}")
+        differs = here["p"] < stats.ALPHA
+        parts = [
+            f"of {row.prior} {row.effect:{form}} ({row.low:{form}} to {row.high:{form}})"
+            for row in here[differs].itertuples()
+        ]
+        if len(rest := here[~differs]):
+            whose = "of the others" if parts else "of all"
+            parts.append(f"{whose} within {rest['low'].min():{form}} to {rest['high'].max():{form}}")
+        said.append(f"{words} {', '.join(parts)}{unit}, smallest p {here['p'].min():.2g}")
     opening = "Without pairs, all runs of the cell sharing one spread (Dunnett's test, 95 % for all priors at once)"
     return [f"{opening}: {'; '.join(said)}."] if said else []
 
