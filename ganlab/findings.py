@@ -551,10 +551,10 @@ def answer(runs: pd.DataFrame, found: pd.DataFrame, together: pd.DataFrame, stud
     return "\n\n".join(_answer(runs, found, _told(together, cell), study, cell) for cell in begun)
 
 
-def brief(found: pd.DataFrame, together: pd.DataFrame) -> str:
+def brief(runs: pd.DataFrame, found: pd.DataFrame, together: pd.DataFrame) -> str:
     """The answer in a clause a cell, for a list of results: who differs, and how far a distance may be."""
     said = []
-    for cell in dict.fromkeys(found["cell"]):
+    for cell in dict.fromkeys(runs["cell"]):
         rows = pd.concat([_rows(found, cell, metric) for metric in HEADLINE])
         if rows.empty:
             continue

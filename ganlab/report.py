@@ -109,7 +109,7 @@ def studies(root: Path) -> Iterator[Result]:
             f"the noise study, {len(done)} of {len(plan.runs)} runs",
             path.parent / "noise_study.ipynb",
             path.parent / "figures" / "verdict.png",
-            findings.brief(findings.summary(table, plan), findings.unpaired(table, plan)),
+            findings.brief(table, findings.summary(table, plan), findings.unpaired(table, plan)),
             "make noise-study",
             last,
         )
