@@ -551,8 +551,8 @@ def answer(runs: pd.DataFrame, found: pd.DataFrame, together: pd.DataFrame, stud
     return "\n\n".join(_answer(runs, found, _told(together, cell), study, cell) for cell in begun)
 
 
-def brief(runs: pd.DataFrame, found: pd.DataFrame, together: pd.DataFrame) -> str:
-    """The answer in a clause a cell, for a list of results: who differs, and how far a distance may be."""
+def brief(runs: pd.DataFrame, found: pd.DataFrame, together: pd.DataFrame) -> list[str]:
+    """The answer in a clause a cell that has pairs: who differs, and how far a distance may be."""
     said = []
     for cell in dict.fromkeys(runs["cell"]):
         rows = pd.concat([_rows(found, cell, metric) for metric in HEADLINE])
@@ -570,7 +570,7 @@ def brief(runs: pd.DataFrame, found: pd.DataFrame, together: pd.DataFrame) -> st
             whose = "the other distances" if (distance & differs).any() else "distances"
             text += f", {whose} within {rest['low'].min():.2f} to {rest['high'].max():.2f} times Gaussian's"
         said.append(text)
-    return "; ".join(said) + "." if said else "Too few runs yet to compare priors."
+    return said
 
 
 def _answer(runs: pd.DataFrame, found: pd.DataFrame, together: pd.DataFrame, study: Study, cell: str) -> str:

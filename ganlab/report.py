@@ -103,13 +103,14 @@ def studies(root: Path) -> Iterator[Result]:
     for path in sorted(root.glob("noise-study*/summary.csv")):
         plan = study.read("noise-study", path.parent)
         table = findings.runs_table(plan)
+        said = findings.brief(table, findings.summary(table, plan), findings.unpaired(table, plan))
         done = [planned for planned in plan.runs if planned.status == "done"]
         last = max((Run(planned.path).metrics["provenance"] for planned in done), key=lambda about: about["date"])
         yield Result(
             f"the noise study, {len(done)} of {len(plan.runs)} runs",
             path.parent / "noise_study.ipynb",
             path.parent / "figures" / "verdict.png",
-            findings.brief(table, findings.summary(table, plan), findings.unpaired(table, plan)),
+            "; ".join(said) + "." if said else "Too few runs yet to compare priors.",
             "make noise-study",
             last,
         )
