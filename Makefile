@@ -26,10 +26,12 @@ export GANLAB_DATA := $(abspath $(GANLAB_DATA))
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo experiment evaluate noise-study presets report bench lab explore test lint
+.PHONY: help setup demo experiment evaluate noise-study presets report bench lab explore test lint
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(VENV)/installed  ## the environment, .venv, alone: every target below makes it if it is missing
 
 demo: $(VENV)/installed  ## train on procedural shapes, no download; a few minutes; results/demo/experiment.ipynb
 	$(BIN)/ganlab experiment --dataset shapes --epochs 5 --snapshot-epochs 1 2 3 4 5 --out results/demo

@@ -32,6 +32,7 @@ STUDIES = Path(__file__).parent / "studies"
 NULL_LATENTS = 1_000_000  # added to the seed, for the null's latents
 TICK_SECONDS = 5.0  # between two looks at the runs under way
 ATTEMPTS = 2  # at a run, the second from its last checkpoint
+SETTLED = 4  # runs ended, from which on the time left goes by what they took here
 FAILED = "failed.json"
 
 
@@ -323,16 +324,17 @@ def _record_failure(path: Path, said: str) -> None:
 # --- for people -----------------------------------------------------------------------------------------------------
 
 
-def describe(counts: dict[str, Any], workers: int = 0) -> str:
-    """One line of what ``status`` counted, with the time left for so many workers (``worker_count``)."""
+def describe(counts: dict[str, Any], workers: int = 0, pace: float = 0.0) -> str:
+    """One line of what ``status`` counted, with the time left for so many workers (``worker_count``), or at a pace: the
+    seconds that a second of one worker has taken so far."""
     words = [
         f"{counts[state]} {state}" for state in ("done", "running", "half done", "left", "failed") if counts[state]
     ]
     line = f"{', '.join(words)} of {counts['all']}"
     if counts["seconds_left"]:
         here = worker_count(workers)
-        left = datetime.timedelta(seconds=round(counts["seconds_left"] / here))
-        line += f"; about {left} left with {here} worker{'s' * (here > 1)}"
+        left = datetime.timedelta(seconds=round(counts["seconds_left"] * (pace or 1 / here)))
+        line += f"; about {left} left " + ("at this pace" if pace else f"with {here} worker{'s' * (here > 1)}")
     return line
 
 
@@ -341,11 +343,15 @@ def follow(study: Study, scheduler: str = "", workers: int = 0, retry_failed: bo
     from tqdm import tqdm
 
     print(f"{study.root}: {describe(status(study), workers)}", flush=True)
-    started = time.monotonic()
+    started, took = time.monotonic(), []
     with tqdm(bar_format="{desc}", disable=not sys.stderr.isatty(), leave=False) as line:
         for planned, state in run(study, scheduler, workers, retry_failed):
+            passed = time.monotonic() - started
+            if state == "done":
+                took.append(_seconds(Run(planned.path)))
+            said = describe(status(study), workers, passed / sum(took) if len(took) >= SETTLED else 0.0)
             if state != "running":
-                line.write(f"{state}: {planned.path}; {describe(status(study), workers)}", file=sys.stdout)
+                line.write(f"{state}: {planned.path}; {said}", file=sys.stdout)
                 sys.stdout.flush()
-            line.set_description_str(f"{describe(status(study), workers)}; {time.monotonic() - started:.0f} s")
+            line.set_description_str(f"{said}; {passed:.0f} s")
     print(f"{study.root}: {describe(status(study))}; this took {time.monotonic() - started:.0f} s", flush=True)

@@ -116,7 +116,7 @@ def test_a_study_without_a_finished_run_has_tables_too(tmp_path):
     assert found.empty
     held = findings.judged(runs, found).set_index("prediction")["held"]
     assert set(held.drop(["a transposed stem keeps the raw mean", "paths"])) == {"open"}
-    assert ", 0 of 12 runs (0 failed, 0 collapsed)" in answer(runs, plan)
+    assert ", 0 of 8 runs (0 failed, 0 collapsed)" in answer(runs, plan)
 
 
 def test_tables_made_again_are_the_same_bytes(plan):
@@ -462,7 +462,7 @@ def test_the_readme_says_what_the_tables_say():
     recognised = re.search(r"takes (\d+)% of Gaussian's samples", answers[1])
     said = " ".join((ROOT / "README.md").read_text().split())
     for words in (
-        "`one_hot`**, which has no more latents than coordinates, draws at {:.1f} times Gaussian's Frechet distance "
+        "`one_hot`**, which has no more latents than coordinates, and {:.1f} times Gaussian's Frechet distance "
         "({:.1f} to {:.1f})".format(*together.loc[one_hot, ["effect", "low", "high"]]),
         f"smallest Holm-adjusted p: {headline.loc[headline['cell'] == cell, 'p_holm'].min():.1f}; Dunnett's test "
         f"without pairs: {together.loc[cell, 'p'].min():.2f}",
