@@ -127,7 +127,12 @@ class Config:
         [], "epochs to draw a grid at; none means 1, 2, 5, 10, 20, 50, ...", same_run=False, low=1
     )
     eval_every: int = _option(5, "epochs between scores of the averaged generator; 0 never", same_run=False, low=0)
+    eval_samples: int = _option(1000, "images drawn for each of these scores", same_run=False, low=40)
     eval_extractor: str = _option("cifar_resnet", "what it is scored with", same_run=False)
+    judges: list[str] = _option(
+        [], "extractors of the final evaluation; none means both that are shipped, of shapes the quick one",
+        same_run=False,
+    )  # fmt: skip
     checkpoint_seconds: float = _option(60.0, "training time between checkpoints", same_run=False, low=0)
     precision: str = _option("auto", "bf16 autocast where the hardware multiplies bf16, or fp32", same_run=False)
     device: str = _option("auto", "a GPU where there is one, or the CPU", same_run=False)
@@ -140,7 +145,8 @@ class Config:
                 object.__setattr__(self, option.name, float(getattr(self, option.name)))
         if self.preset not in PRESETS:
             raise unknown("preset", self.preset, PRESETS)
-        for option, valid in (("diffaugment", DIFFAUGMENT), ("real_augment", REAL_AUGMENT)):
+        lists = {"diffaugment": DIFFAUGMENT, "real_augment": REAL_AUGMENT, "judges": CHOICES["eval_extractor"]}
+        for option, valid in lists.items():
             for name in getattr(self, option):
                 if name not in valid:
                     raise unknown(option, name, valid)
@@ -237,6 +243,11 @@ class Config:
             if option.metadata["same_run"] and getattr(self, option.name) != getattr(other, option.name)
         ]
 
+    def final_judges(self) -> list[str]:
+        """The extractors of the final evaluation. Two by default, so that no network is the only judge."""
+        quick = self.eval_extractor
+        return self.judges or ([quick] if self.dataset == "shapes" else list({quick: 0, "efficientnet_lite0": 0}))
+
     def snapshots(self) -> list[int]:
         """The epochs after which a grid is drawn; the last one always is."""
         chosen = self.snapshot_epochs or [m * 10**e for e in range(6) for m in (1, 2, 5)]
@@ -249,7 +260,8 @@ def _check(option: dataclasses.Field, value: Any) -> None:
     items = value if isinstance(option_default(option), list) else [value]
     if not isinstance(items, list):
         raise ConfigError(f"{name} is {value!r}, not a list: write {name}=[{value!r}]")
-    kind = {"classes": str, "diffaugment": str, "real_augment": str, "snapshot_epochs": int}.get(name, option.type)
+    kind = {"classes": str, "diffaugment": str, "real_augment": str, "judges": str,
+            "snapshot_epochs": int}.get(name, option.type)
     for item in items:
         if isinstance(item, bool) != (kind is bool) or not isinstance(item, (int, float) if kind is float else kind):
             raise ConfigError(f"{name} is {item!r}, a {type(item).__name__}: it takes {_article(kind)}")

@@ -24,7 +24,6 @@ from ganlab.runs import Run
 from ganlab.sample import evaluation_latents, sample
 
 SAMPLES = 5000  # generated images in a table, where the training set has as many
-QUICK_SAMPLES = 1000  # generated images in a score during training
 FEWEST = 40  # training images that a table takes: half of them play the generated ones
 SEED = 20_250_301  # of the latents and of the cut of the training set in halves
 COLUMNS = ("metric", "value", "low", "high", "floor", "extractor", "generated", "reference", "split")
@@ -95,7 +94,7 @@ def evaluate(
     for name in extractors:
         extractor = features.get(name) if isinstance(name, str) else name
         parts = (reference_features(extractor, data) if data else None for data in (train, test))
-        seen = Seen(extractor, extractor.features(generated), *parts)
+        seen = Seen(extractor, extractor.features(generated[: extractor.samples]), *parts)
         rows += [*_distances(seen), *_classes(seen, train, test)]
     if train.source == "made":
         rows += _modes(generated, train)
@@ -103,7 +102,7 @@ def evaluate(
 
 
 class Scorer:
-    """Scores the generator while it trains: always the same 1,000 latents, against the first 5,000 training images.
+    """Scores the generator while it trains: always the same latents, against the first 5,000 training images.
 
     So its numbers compare along a run and between runs, but not with those of ``evaluate``, which draws more.
     """
@@ -111,8 +110,8 @@ class Scorer:
     def __init__(self, config: Config, data: ImageSet) -> None:
         self.extractor = features.get(config.eval_extractor)
         self.data = replace(data, images=data.images[:SAMPLES], labels=data.labels[:SAMPLES])
-        self.latents = evaluation_latents(config, QUICK_SAMPLES)
-        self.labels = torch.arange(QUICK_SAMPLES) % len(data.names) if config.conditional else None
+        self.latents = evaluation_latents(config, config.eval_samples)
+        self.labels = torch.arange(config.eval_samples) % len(data.names) if config.conditional else None
 
     @cached_property
     def reference(self) -> torch.Tensor:
@@ -142,7 +141,7 @@ class Scorer:
     def about(self, config: Config) -> dict[str, Any]:
         """What stands beside the scores: extractor, counts, split, and as floor the scores of real held-out images."""
         held_out = references(config)[1]
-        real = held_out.images[:QUICK_SAMPLES] if held_out else None
+        real = held_out.images[: config.eval_samples] if held_out else None
         return {
             "extractor": f"{self.extractor.name} {self.extractor.version}",
             "generated": len(self.latents),
@@ -197,7 +196,8 @@ def _distances(seen: Seen) -> list[dict[str, Any]]:
     for split, reference, stand_in in pairs:
         generated = seen.generated[: len(reference)]
         arguments = (extractor.name, split, generated, stand_in, reference)
-        rows.append(_row(_named("fd", extractor), metrics.frechet_distance, *arguments))
+        if split == "train" or len(generated) >= generated.shape[1]:  # fewer images than features: all bias
+            rows.append(_row(_named("fd", extractor), metrics.frechet_distance, *arguments))
         rows.append(_row(_named("kid", extractor), _kernel_distance, *arguments))
         scored = metrics.precision_recall_density_coverage(reference, generated)
         floors = metrics.precision_recall_density_coverage(reference, stand_in)

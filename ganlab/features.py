@@ -43,7 +43,7 @@ class Extractor:
 
     dim: F, or None where only a call can tell. prepare: uint8 (n, 3, H, W) on the CPU -> what ``network`` takes.
     network: that -> (n, F). head, where there is one: features (n, F) -> logits (n, C) of ``classes``. batch_size: the
-    fastest on a CPU.
+    fastest on a CPU. samples: how many generated images ``evaluate`` shows it at most; None is all.
     """
 
     name: str
@@ -54,6 +54,7 @@ class Extractor:
     head: Callable[[torch.Tensor], torch.Tensor] | None = None
     classes: tuple[str, ...] = ()
     batch_size: int = 64
+    samples: int | None = None
 
     @torch.no_grad()
     def features(self, images: torch.Tensor, batch_size: int = 0, device: str | torch.device = "cpu") -> torch.Tensor:
@@ -155,7 +156,7 @@ def efficientnet_lite0() -> Extractor:
     def prepare(images: torch.Tensor) -> torch.Tensor:
         return (resize(images) - 127) / 128
 
-    return Extractor("efficientnet_lite0", _version(content), 1280, network, prepare, batch_size=2)
+    return Extractor("efficientnet_lite0", _version(content), 1280, network, prepare, batch_size=2, samples=2500)
 
 
 class _EfficientNetPooled(nn.Module):

@@ -175,7 +175,7 @@ def _finish(session: "Training", run: Run, data: ImageSet, began: dict[str, Any]
 
 def _evaluation(run: Run, config: Config) -> list[dict[str, Any]]:
     """The rows of ``evaluate`` for the generator as it was just written."""
-    return json.loads(evaluate_run(run, [config.eval_extractor]).to_json(orient="records", double_precision=6))
+    return json.loads(evaluate_run(run, config.final_judges()).to_json(orient="records", double_precision=6))
 
 
 class Training:
