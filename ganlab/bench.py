@@ -25,14 +25,16 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 
-from ganlab import GanlabError
-from ganlab.config import CHOICES, Config, unknown
-from ganlab.data import ImageSet
-from ganlab.evaluate import SAMPLES, evaluate, references
-from ganlab.models import generate, to_uint8
-from ganlab.runs import Run, native_precision, provenance, tile, write_atomic, write_png
-from ganlab.sample import evaluation_latents, labels_in_turn
-from ganlab.train import Training, load_data
+from ganlab.config import CHOICES, Config
+from ganlab.data import ImageSet, load_data, to_uint8
+from ganlab.errors import GanlabError, unknown
+from ganlab.files import tile, write_atomic, write_png
+from ganlab.latents import evaluation_latents, labels_in_turn
+from ganlab.machine import native_precision, provenance
+from ganlab.networks.generators import generate
+from ganlab.run import Run
+from ganlab.scoring.evaluate import SAMPLES, evaluate, references
+from ganlab.training.step import Training
 
 CLASS = "automobile"
 MARKS = (1, 2, 4, 8, 12, 16, 20, 30, 40, 50, 60)  # minutes at which a race is scored
@@ -232,12 +234,16 @@ CONTENDERS: dict[str, tuple[Callable[[int], Contender], str]] = {
     "limit fp32": (lambda seed: products(torch.float32), "float32 matrix products"),
     "limit bf16": (lambda seed: products(torch.bfloat16), "bfloat16 matrix products"),
 }
+
+
 # The same for larger images.
 SIZES = {
     f"{preset} at {resolution}": (_sized(preset, resolution), f"CIFAR-10 at {resolution}x{resolution}")
     for preset in ("fast", "sngan-resnet")
     for resolution in CHOICES["resolution"]
 }
+
+
 # Who may race, and for the images of which classes.
 RACERS = {"plain": CLASS, "fast": CLASS, "fast, ten classes": "all classes", "fast, conditional": "all classes"}
 
@@ -593,12 +599,12 @@ def race_bars(means: pd.DataFrame) -> pd.DataFrame:
 
 def draw_race(out: Path) -> Path:
     """Gathers every race in ``out``/race into race.csv, race.png and a table of means over the seeds, race.md."""
-    from ganlab import plots
+    from ganlab import figures
 
     rows = pd.concat([pd.read_csv(path) for path in sorted((out / "race").glob("*.csv"))], ignore_index=True)
     rows = rows.sort_values("contender", key=lambda names: names.map(list(RACERS).index), kind="stable")
     write_atomic(out / "race.csv", lambda path: rows.to_csv(path, index=False))
-    figure = plots.race(rows.assign(classes=rows["contender"].map(RACERS)))
+    figure = figures.race(rows.assign(classes=rows["contender"].map(RACERS)))
     write_atomic(out / "race.png", lambda path: figure.savefig(path, format="png"))
     seeds = rows.groupby(["contender", "minutes"], sort=False)["seed"].nunique().rename("seeds")
     means = rows.drop(columns="seed").groupby(["contender", "minutes"], sort=False).mean()

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from ganlab import GanlabError
-from ganlab.config import unknown
+from ganlab.config import Config
+from ganlab.errors import GanlabError, unknown
 
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
@@ -78,6 +78,21 @@ def load(
     if images.shape[-1] != resolution:
         images = _resize(images, resolution)
     return ImageSet(images.contiguous(), labels, names, source, split)
+
+
+def load_data(config: Config) -> ImageSet:
+    """The images that the config names."""
+    return load(config.dataset, config.classes, config.split, config.resolution, config.limit)
+
+
+def to_uint8(images: torch.Tensor) -> torch.Tensor:
+    """[-1, 1] float -> 0..255 uint8."""
+    return ((images.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).contiguous()
+
+
+def to_float(images: torch.Tensor) -> torch.Tensor:
+    """0..255 uint8 -> [-1, 1] float32."""
+    return images.float() / 127.5 - 1
 
 
 def cache_folder() -> Path:

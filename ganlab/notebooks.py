@@ -7,8 +7,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from ganlab import GanlabError
-from ganlab.config import unknown
+from ganlab.errors import GanlabError, unknown
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 BATCH = "GANLAB_BATCH"  # set in the kernel of a batch run: nobody watches, so nothing is drawn live

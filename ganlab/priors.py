@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from scipy.special import iti0k0
 
-from ganlab.config import CHOICES, ConfigError, unknown
+from ganlab.config import CHOICES
+from ganlab.errors import ConfigError, unknown
 
 TINY = 2.0**-53  # uniforms are kept this far from 0 and 1, so that every latent is finite
 
@@ -380,5 +381,7 @@ PRIORS: dict[str, Prior] = {
         ),
     )
 }
+
+
 CORE = tuple(PRIORS)[:7]
 EXTENDED = tuple(PRIORS)[7:]

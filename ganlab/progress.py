@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from tqdm import tqdm
 
 from ganlab import notebooks
-from ganlab.train import Event
+from ganlab.training.step import Event
 
 LINE_SECONDS = 30.0  # between two lines of a log: it stays short over hours
 REDRAW_SECONDS = 2.0  # at least, between two drawings of the live curves
@@ -64,9 +64,9 @@ def _watch_live(events: Iterable[Event]) -> None:
     import pandas as pd
     from IPython.display import HTML, display
 
-    from ganlab import plots, runs
+    from ganlab import figures, files
 
-    figure, axes = plots.new_figure(1, 4, 13, 2.8)
+    figure, axes = figures.new_figure(1, 4, 13, 2.8)
     *curve_axes, grid_axis = axes[0]
     grid_axis.axis("off")
     history, next_drawing = [], 0.0
@@ -77,10 +77,10 @@ def _watch_live(events: Iterable[Event]) -> None:
         if event.kind == "epoch":
             history.append(event.row)
         if event.kind == "snapshot":
-            plots.show(grid_axis, runs.tile(event.images[:36], 6), f"epoch {event.epoch}")
+            figures.show(grid_axis, files.tile(event.images[:36], 6), f"epoch {event.epoch}")
         started = time.monotonic()
         if history and (event.kind == "finished" or started >= next_drawing):
-            plots.draw_curves(curve_axes, pd.DataFrame(history))
+            figures.draw_curves(curve_axes, pd.DataFrame(history))
             picture.update(figure)
             cost = time.monotonic() - started
             next_drawing = started + max(REDRAW_SECONDS, cost / REDRAW_SHARE)

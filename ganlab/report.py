@@ -15,7 +15,8 @@ from typing import Any
 import pandas as pd
 
 from ganlab.config import Config
-from ganlab.runs import Run, write_atomic
+from ganlab.files import write_atomic
+from ganlab.run import Run
 
 PICTURE_WIDTH = 220
 
@@ -98,12 +99,13 @@ def make_command(config: Config) -> str:
 
 def studies(root: Path) -> Iterator[Result]:
     """The noise study, as far as it is."""
-    from ganlab import findings, study
+    from ganlab import study
+    from ganlab.study import tables
 
     for path in sorted(root.glob("noise-study*/summary.csv")):
         plan = study.read("noise-study", path.parent)
-        table = findings.runs_table(plan)
-        said = findings.brief(table, findings.summary(table, plan), findings.unpaired(table, plan))
+        table = tables.runs_table(plan)
+        said = tables.brief(table, tables.summary(table, plan), tables.unpaired(table, plan))
         done = [planned for planned in plan.runs if planned.status == "done"]
         last = max((Run(planned.path).metrics["provenance"] for planned in done), key=lambda about: about["date"])
         yield Result(
@@ -118,7 +120,8 @@ def studies(root: Path) -> Iterator[Result]:
 
 def presets(root: Path) -> Iterator[Result]:
     """The presets side by side, as far as their runs are."""
-    from ganlab import comparison, study
+    from ganlab import study
+    from ganlab.study import comparison
 
     for path in sorted(root.glob("presets*/equal_minutes.csv")):
         plan = study.read("presets", path.parent)
@@ -186,7 +189,7 @@ def race_finding(rows: pd.DataFrame) -> str:
 
 def classifications(root: Path) -> Iterator[Result]:
     """What synthetic images do for a classifier, for every run that was asked."""
-    from ganlab import cas
+    from ganlab.scoring import augmentation
 
     for path in sorted(root.rglob("classification.json")):
         run, record = Run(path.parent), json.loads(path.read_text())
@@ -194,7 +197,7 @@ def classifications(root: Path) -> Iterator[Result]:
             "does synthetic data help a classifier?",
             path.with_suffix(".md"),
             run.path / "figures" / "classification.png",
-            " ".join(cas.findings(cas.summary(cas.read_rows(run)))),
+            " ".join(augmentation.findings(augmentation.summary(augmentation.read_rows(run)))),
             record["command"],
             record["provenance"],
         )

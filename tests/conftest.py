@@ -37,8 +37,8 @@ def options(config: dict, out: Path) -> list[object]:
 def finished_run(tmp_path_factory):
     """A small run trained to its end. Tests read it and never write to it."""
     from ganlab.config import Config
-    from ganlab.runs import Run
-    from ganlab.train import train
+    from ganlab.run import Run
+    from ganlab.training.loop import train
 
     run = Run(tmp_path_factory.mktemp("finished") / "run")
     for _ in train(Config.from_preset("conv-noise", **TINY), run):

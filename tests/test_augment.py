@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ganlab.augment import (
+from ganlab.training.augment import (
     AUGMENTATIONS,
     REAL_AUGMENTATIONS,
     augment,

@@ -9,8 +9,9 @@ from conftest import needs_cifar10
 
 from ganlab import bench
 from ganlab.config import Config
-from ganlab.models import build
-from ganlab.runs import Run, read_png
+from ganlab.files import read_png
+from ganlab.networks.build import build
+from ganlab.run import Run
 
 
 def test_plain_and_the_same_networks_in_ganlab_have_the_same_layers():

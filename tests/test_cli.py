@@ -12,12 +12,13 @@ from conftest import TINY, ganlab, options
 from PIL import Image
 
 from ganlab import priors
-from ganlab.__main__ import main
+from ganlab.cli import main
 from ganlab.config import Config
-from ganlab.models import generate
-from ganlab.runs import Run, read_png
-from ganlab.sample import sample
-from ganlab.train import train
+from ganlab.files import read_png
+from ganlab.latents import sample
+from ganlab.networks.generators import generate
+from ganlab.run import Run
+from ganlab.training.loop import train
 
 
 def test_train_makes_a_run_and_the_same_command_returns(tmp_path):

@@ -11,12 +11,13 @@ import yaml
 from check_pages import problems
 from conftest import TINY
 
-from ganlab import comparison, study
+from ganlab import study
 from ganlab.config import Config
 from ganlab.data import SHAPE_CLASSES, ImageSet
 from ganlab.notebooks import execute
-from ganlab.runs import Run
-from ganlab.train import train
+from ganlab.run import Run
+from ganlab.study import comparison
+from ganlab.training.loop import train
 
 SETTINGS = TINY | {"epoch_images": 50, "eval_every": 1, "snapshot_epochs": [1]}  # 3 batches of 16, and 2 left over
 CELLS = [
@@ -50,7 +51,7 @@ def test_seeds_first_runs_every_cell_before_the_next_seed(plan):
 
 
 def test_the_shipped_study_runs_every_preset_on_real_images_three_times():
-    from ganlab.config import PRESETS
+    from ganlab.presets import PRESETS
 
     runs = study.read("presets").runs
     assert {p.config.preset for p in runs} == set(PRESETS) and all(p.config.dataset == "cifar10" for p in runs)

@@ -7,13 +7,17 @@ import sys
 
 import pytest
 
-from ganlab import augment, features, losses, models, priors
-from ganlab.config import CHOICES, DIFFAUGMENT, PRESETS, REAL_AUGMENT, Config, ConfigError
+from ganlab import networks, priors
+from ganlab.config import CHOICES, DIFFAUGMENT, REAL_AUGMENT, Config
+from ganlab.errors import ConfigError
+from ganlab.presets import PRESETS
+from ganlab.scoring import features
+from ganlab.training import augment, losses
 
 
 def test_the_vocabulary_and_the_tables_agree():
-    assert CHOICES["generator"] == tuple(models.GENERATORS)
-    assert CHOICES["discriminator"] == tuple(models.DISCRIMINATORS)
+    assert CHOICES["generator"] == tuple(networks.GENERATORS)
+    assert CHOICES["discriminator"] == tuple(networks.DISCRIMINATORS)
     assert CHOICES["loss"] == tuple(losses.LOSSES)
     assert CHOICES["prior"] == tuple(priors.PRIORS)
     assert tuple(augment.AUGMENTATIONS) == DIFFAUGMENT

@@ -6,14 +6,15 @@ import pytest
 import torch
 from conftest import TINY, needs_cifar10
 
-from ganlab import classifier, data, evaluate, features
-from ganlab.__main__ import main
+from ganlab import data
+from ganlab.cli import main
 from ganlab.config import Config
 from ganlab.data import ImageSet, load
-from ganlab.evaluate import EvaluationError
-from ganlab.metrics import frechet_distance
-from ganlab.runs import Run
-from ganlab.train import train
+from ganlab.run import Run
+from ganlab.scoring import classifier, evaluate, features
+from ganlab.scoring.evaluate import EvaluationError
+from ganlab.scoring.metrics import frechet_distance
+from ganlab.training.loop import train
 
 needs_classifier = pytest.mark.skipif(not classifier.WEIGHTS.exists(), reason="needs the shipped classifier")
 

@@ -13,11 +13,13 @@ from conftest import needs_cifar10
 from PIL import Image
 from torch import nn
 
-from ganlab import classifier, data, features
-from ganlab.classifier import ClassifierError, Recipe
-from ganlab.config import ConfigError
+from ganlab import data
 from ganlab.data import ImageSet
-from ganlab.features import Extractor, FeatureError
+from ganlab.errors import ConfigError
+from ganlab.networks.classifier import ClassifierError
+from ganlab.scoring import classifier, features
+from ganlab.scoring.classifier import Recipe
+from ganlab.scoring.features import Extractor, FeatureError
 
 needs_classifier = pytest.mark.skipif(
     not classifier.WEIGHTS.exists(), reason=f"needs the shipped classifier: run '{classifier.COMMAND}'"
@@ -96,7 +98,7 @@ def test_shipped_features_do_not_depend_on_the_batch_size():
 
 
 def test_a_missing_classifier_names_the_command_that_trains_it(tmp_path):
-    with pytest.raises(ClassifierError, match=r"python -m ganlab\.classifier"):
+    with pytest.raises(ClassifierError, match=r"python -m ganlab\.scoring\.classifier"):
         features.cifar_resnet(tmp_path / "absent.safetensors")
 
 

@@ -11,11 +11,13 @@ import yaml
 from check_pages import problems
 from conftest import ROOT, TINY
 
-from ganlab import findings, stats, study
+from ganlab import study
+from ganlab.config import NULL
 from ganlab.notebooks import execute
-from ganlab.runs import Run
-from ganlab.study import NULL
-from ganlab.train import train
+from ganlab.run import Run
+from ganlab.study import statistics
+from ganlab.study import tables as findings
+from ganlab.training.loop import train
 
 COMMITTED = ROOT / "results" / "noise-study"
 
@@ -352,7 +354,7 @@ def test_the_other_metrics_are_told_of_in_one_sentence():
     ):
         apart.loc[apart["prior"] == "poisson", "precision_train"] += shift
         runs = alike.assign(precision_train=apart["precision_train"], fd_train=1.0)
-        found = stats.compare(runs, ["fd_train", "coverage_train", "precision_train"])
+        found = statistics.compare(runs, ["fd_train", "coverage_train", "precision_train"])
         (said,) = findings._others(found, "a")
         assert words in said
 
@@ -400,7 +402,7 @@ def test_a_borrowed_gaussian_comes_without_its_null_which_is_taken_whole(plan):
     row = found.loc[("second", "poisson", "fd_train")]
     spread = np.std(np.subtract(lender[NULL], lender["gaussian"]), ddof=1)
     assert (row["n"], row["null_cell"]) == (3, "first")
-    assert row["smallest_detectable"] == pytest.approx(stats._detectable_effect(3) * spread)
+    assert row["smallest_detectable"] == pytest.approx(statistics._detectable_effect(3) * spread)
     assert ("second", NULL, "fd_train") not in found.index
 
 
@@ -430,8 +432,8 @@ def test_the_committed_tables_are_those_of_the_committed_runs(tmp_path):
         "summary": findings.summary(runs, plan),
         "floors": findings.floors(plan),
         "dunnett": findings.unpaired(runs, plan),
-        "friedman": stats.friedman(every, [name for name in findings.METRICS if name in every]),
-        "rates": stats.rates(runs[runs["status"].isin(["done", "failed"])]),
+        "friedman": statistics.friedman(every, [name for name in findings.METRICS if name in every]),
+        "rates": statistics.rates(runs[runs["status"].isin(["done", "failed"])]),
     }
     for name, table in tables.items():
         table.to_csv(tmp_path / "again.csv", index=False)
@@ -450,9 +452,14 @@ def test_the_readme_says_what_the_tables_say():
         ("fast-d100-extended", "one_hot", "fd_train"), ("fast-d8-standardised", "multiplicative", "recall_train")
     )  # fmt: skip
     names = ["cell", "prior", "metric"]
-    assert set(headline.loc[headline["p_holm"] < stats.ALPHA, names].itertuples(index=False, name=None)) == {one_hot}
-    assert set(together.loc[together["p"] < stats.ALPHA, names].itertuples(index=False, name=None)) == {one_hot, lead}
-    others = together[(together["p"] >= stats.ALPHA) & (together["metric"] == "fd_train")].groupby("cell")
+    assert set(headline.loc[headline["p_holm"] < statistics.ALPHA, names].itertuples(index=False, name=None)) == {
+        one_hot
+    }
+    assert set(together.loc[together["p"] < statistics.ALPHA, names].itertuples(index=False, name=None)) == {
+        one_hot,
+        lead,
+    }
+    others = together[(together["p"] >= statistics.ALPHA) & (together["metric"] == "fd_train")].groupby("cell")
     reach = {cell: f"{rows['low'].min():.2f} to {rows['high'].max():.2f} times" for cell, rows in others}
     together = together.set_index(names)
     again = together.loc[("fast-d8-new-seeds", *lead[1:])]

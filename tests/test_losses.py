@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.autograd import gradcheck
 
-from ganlab import losses
-from ganlab.losses import LOSSES, bce
+from ganlab.training import losses
+from ganlab.training.losses import LOSSES, bce
 
 REAL = torch.tensor([0.0, 2.0], dtype=torch.float64)
 FAKE = torch.tensor([-1.0, 0.5], dtype=torch.float64)

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from ganlab import GanlabError, metrics
-from ganlab.metrics import DegenerateWarning, MetricError
+from ganlab.errors import GanlabError
+from ganlab.scoring import metrics
+from ganlab.scoring.metrics import DegenerateWarning, MetricError
 
 
 def draw(n: int, width: int = 16, shift: float = 0.0, scale: float = 1.0, seed: int = 0) -> np.ndarray:

@@ -16,11 +16,12 @@ from check_pages import absolute_paths, problems
 from conftest import ROOT, TINY, ganlab, options
 
 from ganlab import notebooks
-from ganlab.__main__ import NOTEBOOK_PARAMETERS
-from ganlab.config import Config, ConfigError
+from ganlab.cli import NOTEBOOK_PARAMETERS
+from ganlab.config import Config
+from ganlab.errors import ConfigError
 from ganlab.notebooks import NotebookError, execute
-from ganlab.runs import Run
-from ganlab.train import train
+from ganlab.run import Run
+from ganlab.training.loop import train
 
 
 def test_the_experiment_runs_in_batch_and_its_notebook_is_fit_for_github(tmp_path):
@@ -90,8 +91,8 @@ def test_in_jupyterlab_the_curves_are_drawn_live(tmp_path):
     code = f"""
 from ganlab import progress
 from ganlab.config import Config
-from ganlab.runs import Run
-from ganlab.train import train
+from ganlab.run import Run
+from ganlab.training import train
 progress.watch(train(Config.from_preset("conv-noise", **{TINY!r}), Run({str(tmp_path / "run")!r})))
 """
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)])

@@ -13,7 +13,8 @@ from scipy.optimize import brentq
 from scipy.special import iti0k0
 
 from ganlab import priors
-from ganlab.config import CHOICES, ConfigError
+from ganlab.config import CHOICES
+from ganlab.errors import ConfigError
 
 NAMES = list(priors.PRIORS)
 IID = [name for name in NAMES if priors.PRIORS[name].iid]

@@ -9,7 +9,7 @@ from check_pages import broken_links, picture_problem
 from conftest import ROOT
 
 from ganlab import report
-from ganlab.runs import Run
+from ganlab.run import Run
 
 TABLE = pd.DataFrame(
     [("fd_cifar_resnet", 12.34, 0.8, 5000, "train"), ("fd_cifar_resnet", 99.0, 9.0, 2500, "train"),

@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 import scipy.stats
 
-from ganlab import GanlabError, stats
-from ganlab.stats import StatsError, compare, friedman, paired_differences, rates
+from ganlab.errors import GanlabError
+from ganlab.study import statistics
+from ganlab.study.statistics import StatsError, compare, friedman, paired_differences, rates
 
 pytestmark = pytest.mark.filterwarnings("error", "ignore::ResourceWarning")  # of what ran before in this process
 
@@ -61,9 +62,11 @@ def test_bca_interval_is_that_of_scipy():
     found = row(compare(runs, ["fd"]), "uniform")
     wide = runs.pivot(index="seed", columns="prior", values="fd")
     differences = (wide["uniform"] - wide["gaussian"]).to_numpy()
-    direct = scipy.stats.bootstrap((differences,), np.mean, n_resamples=9999, method="BCa", rng=stats.SEED)
+    direct = scipy.stats.bootstrap((differences,), np.mean, n_resamples=9999, method="BCa", rng=statistics.SEED)
     assert (found["ci_low"], found["ci_high"]) == tuple(direct.confidence_interval)
-    percentile = scipy.stats.bootstrap((differences,), np.mean, n_resamples=9999, method="percentile", rng=stats.SEED)
+    percentile = scipy.stats.bootstrap(
+        (differences,), np.mean, n_resamples=9999, method="percentile", rng=statistics.SEED
+    )
     assert (found["ci_low"], found["ci_high"]) != tuple(percentile.confidence_interval)
 
 
@@ -95,7 +98,7 @@ def test_dunnett_is_the_textbook_s_example():
         gaussian=[7.40, 8.50, 7.20, 8.24, 9.84, 8.32], uniform=[9.76, 8.80, 7.68, 9.36],
         poisson=[12.80, 9.68, 12.16, 9.20, 10.55],
     )  # fmt: skip
-    found = stats.dunnett(runs, ["fd"])
+    found = statistics.dunnett(runs, ["fd"])
     uniform, poisson = row(found, "uniform"), row(found, "poisson")
     assert (uniform["n"], poisson["n"], uniform["n_reference"]) == (4, 5, 6)
     assert (uniform["effect"], poisson["effect"]) == pytest.approx((0.65, 2.63), abs=0.005)
@@ -105,8 +108,8 @@ def test_dunnett_is_the_textbook_s_example():
 
 def test_dunnett_of_ratios_is_that_of_logarithms_and_does_not_pair():
     runs = noisy()
-    plain = stats.dunnett(runs.assign(fd=np.log(runs["fd"])), ["fd"])
-    ratios = stats.dunnett(runs.sample(frac=1, random_state=0), ["fd"], ratios=["fd"])
+    plain = statistics.dunnett(runs.assign(fd=np.log(runs["fd"])), ["fd"])
+    ratios = statistics.dunnett(runs.sample(frac=1, random_state=0), ["fd"], ratios=["fd"])
     assert set(ratios["prior"]) == {"uniform", "poisson", "one-hot", "gaussian-null"}
     assert (set(plain["scale"]), set(ratios["scale"])) == ({"difference"}, {"ratio"})
     ends = ["effect", "low", "high"]
@@ -115,15 +118,17 @@ def test_dunnett_of_ratios_is_that_of_logarithms_and_does_not_pair():
     swapped = runs.copy()  # seeds change partners: nothing to a test that does not pair
     gaussian = swapped["prior"] == "gaussian"
     swapped.loc[gaussian, "fd"] = swapped.loc[gaussian, "fd"].to_numpy()[::-1]
-    again = stats.dunnett(swapped, ["fd"], ratios=["fd"])
+    again = statistics.dunnett(swapped, ["fd"], ratios=["fd"])
     assert again[ends].to_numpy() == pytest.approx(ratios[ends].to_numpy())
 
 
 def test_dunnett_without_a_spread_or_a_gaussian_value_says_nothing():
-    flat = stats.dunnett(study(gaussian=[1.0, 1.0], uniform=[2.0, 2.0]), ["fd"])
+    flat = statistics.dunnett(study(gaussian=[1.0, 1.0], uniform=[2.0, 2.0]), ["fd"])
     assert flat["effect"].tolist() == [1.0] and flat[["low", "high", "p"]].isna().all(axis=None)
-    assert stats.dunnett(study(gaussian=[np.nan], uniform=[2.0]), ["fd"]).empty
-    some = stats.dunnett(study(gaussian=[1.0, 1.1], uniform=[2.0, 2.0], poisson=[1.5]), ["fd"])  # without a warning
+    assert statistics.dunnett(study(gaussian=[np.nan], uniform=[2.0]), ["fd"]).empty
+    some = statistics.dunnett(
+        study(gaussian=[1.0, 1.1], uniform=[2.0, 2.0], poisson=[1.5]), ["fd"]
+    )  # without a warning
     assert some.set_index("prior").loc[["uniform", "poisson"], "n"].tolist() == [2, 1] and some["p"].notna().all()
 
 
@@ -242,16 +247,16 @@ def test_equal_differences_give_a_point_and_no_p(shift, verdict):
 
 def test_no_runs_and_no_other_priors_give_empty_tables():
     for runs in (study(gaussian=[1, 2, 3]), study(gaussian=[1]).iloc[:0]):
-        assert compare(runs, ["fd"]).empty and list(compare(runs, ["fd"])) == list(stats.COMPARISON)
-        assert list(paired_differences(runs, ["fd"])) == list(stats.DIFFERENCES)
-        assert list(rates(runs.assign(status=""), {"status": "failed"})) == list(stats.RATES)
+        assert compare(runs, ["fd"]).empty and list(compare(runs, ["fd"])) == list(statistics.COMPARISON)
+        assert list(paired_differences(runs, ["fd"])) == list(statistics.DIFFERENCES)
+        assert list(rates(runs.assign(status=""), {"status": "failed"})) == list(statistics.RATES)
 
 
 # What the study can and cannot tell
 
 
 def test_smallest_detectable_difference_is_found_four_times_in_five(monkeypatch):
-    monkeypatch.setattr(stats, "RESAMPLES", 20)
+    monkeypatch.setattr(statistics, "RESAMPLES", 20)
     rng = np.random.default_rng(2)
     runs = study(gaussian=rng.normal(size=4000), gaussian_null=rng.normal(size=4000), uniform=rng.normal(size=5))
     smallest = row(compare(runs, ["fd"]), "uniform")["smallest_detectable"]
@@ -261,7 +266,7 @@ def test_smallest_detectable_difference_is_found_four_times_in_five(monkeypatch)
 
 
 def test_without_an_effect_one_test_in_twenty_rejects_and_holm_one_study_in_twenty(monkeypatch):
-    monkeypatch.setattr(stats, "RESAMPLES", 20)
+    monkeypatch.setattr(statistics, "RESAMPLES", 20)
     studies, seeds, priors = 120, 5, ["gaussian", "uniform", "poisson", "bernoulli"]
     rng = np.random.default_rng(3)
     metrics = [f"metric {i}" for i in range(studies)]  # each a study of its own
@@ -277,7 +282,7 @@ def test_without_an_effect_one_test_in_twenty_rejects_and_holm_one_study_in_twen
 
 def test_what_is_detectable_by_a_prior_s_own_spread_is_for_the_null_what_the_table_has():
     found = compare(noisy(), ["fd"])
-    own = stats.detectable(found)
+    own = statistics.detectable(found)
     null = found["prior"] == "gaussian-null"
     assert own[null].iloc[0] == pytest.approx(found.loc[null, "smallest_detectable"].iloc[0])
     assert own[~null].gt(0).all() and own.nunique() == len(own)

@@ -14,11 +14,13 @@ import yaml
 from conftest import ROOT, TINY
 
 from ganlab import study
-from ganlab.__main__ import main
-from ganlab.config import ConfigError
+from ganlab.cli import main
+from ganlab.config import NULL
+from ganlab.errors import ConfigError
 from ganlab.notebooks import NotebookError
-from ganlab.runs import Run
-from ganlab.study import NULL, StudyError
+from ganlab.run import Run
+from ganlab.study import cluster
+from ganlab.study.plan import StudyError
 
 SETTINGS = {key: value for key, value in TINY.items() if key not in ("epochs", "limit")} | {
     "preset": "conv-noise", "limit": 320, "epochs": 4, "checkpoint_seconds": 0.2, "snapshot_epochs": [4],
@@ -102,7 +104,7 @@ def test_empty_settings_and_a_number_for_a_name_are_taken(tmp_path):
 
 def test_the_time_left_is_that_of_the_workers_there_will_be(monkeypatch):
     counts = {"done": 1, "running": 0, "half done": 0, "left": 4, "failed": 0, "all": 5, "seconds_left": 7200}
-    monkeypatch.setattr(study, "_gpus", lambda: 4)
+    monkeypatch.setattr("ganlab.study.cluster._gpus", lambda: 4)
     assert study.describe(counts).endswith("about 0:30:00 left with 4 workers")
     assert study.describe(counts, 1).endswith("about 2:00:00 left with 1 worker")
     assert study.describe(counts, 1, pace=1.5).endswith("about 3:00:00 left at this pace")
@@ -128,11 +130,11 @@ def test_two_workers_of_a_machine_with_two_gpus_take_one_each(monkeypatch):
     for visible, taken in ((None, {"0", "1"}), ("3,5", {"3", "5"})):
         if visible:
             monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-        with study._client("", 2) as client:
+        with cluster._client("", 2) as client:
             assert set(client.run(os.getenv, "CUDA_VISIBLE_DEVICES").values()) == {visible}
             for _ in range(2):  # run after run it stays the same
                 for address in client.scheduler_info()["workers"]:
-                    client.submit(study._take_device, 2, workers=[address], pure=False).result()
+                    client.submit(cluster._take_device, 2, workers=[address], pure=False).result()
                 assert set(client.run(os.getenv, "CUDA_VISIBLE_DEVICES").values()) == taken
 
 

@@ -11,11 +11,15 @@ import pytest
 import torch
 from conftest import ROOT, TINY, ganlab, options
 
-from ganlab import losses
-from ganlab import train as training
-from ganlab.config import PRESETS, Config, ConfigError
-from ganlab.runs import Run
-from ganlab.train import DivergedError, Training, load_data, train
+from ganlab.config import Config
+from ganlab.data import load_data
+from ganlab.errors import ConfigError
+from ganlab.presets import PRESETS
+from ganlab.run import Run
+from ganlab.training import losses
+from ganlab.training import step as training
+from ganlab.training.loop import train
+from ganlab.training.step import DivergedError, Training
 
 # Everything that draws random numbers is on: dropout, augmentation, instance noise.
 NOISY = TINY | {"instance_noise": 0.1, "diffaugment": ["color", "translation", "cutout"], "d_dropout": 0.2}

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from ganlab.config import Config
-from ganlab.layers import ConditionalNorm, DownsampleConv2d, Dropout, Network, Projection, UpsampleConv2d
+from ganlab.networks.layers import ConditionalNorm, DownsampleConv2d, Dropout, Network, Projection, UpsampleConv2d
 
 
 class Block(nn.Module):

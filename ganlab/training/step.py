@@ -1,36 +1,30 @@
-"""The training step and the loop around it. ``for event in train(config, run): ...`` is the only way to train.
+"""The training step, and what changes while a run trains. Knows no files.
 
-A notebook, the command line and a test all watch the same generator of events. Every random draw comes from a named
-stream (init, data, augment, prior, dropout) that is saved with each checkpoint: two runs that differ only in their
-prior share weights, batches and augmentation, and a killed and resumed run ends with the bits of one never killed.
+Every random draw comes from a named stream (init, data, augment, prior, dropout) that each checkpoint keeps: two
+runs that differ only in their prior share weights, batches and augmentation, and a killed and resumed run ends with the
+bits of one never killed.
 """
 
-import contextlib
 import hashlib
-import json
 import math
-import signal
-import threading
-import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
-from ganlab import GanlabError, priors
-from ganlab.augment import augment, augment_real
-from ganlab.config import Config, ConfigError
-from ganlab.data import ImageSet, load
-from ganlab.evaluate import FEWEST, Scorer, evaluate_run
-from ganlab.losses import LOSSES, bce, feature_matching, gradient_penalty, squared_gradient
-from ganlab.models import Ema, build, features_and_logit, generate, to_float
-from ganlab.runs import Run, RunError, native_precision, provenance
-from ganlab.sample import evaluation_grid
+from ganlab import priors
+from ganlab.config import Config
+from ganlab.data import ImageSet, to_float
+from ganlab.errors import GanlabError
+from ganlab.machine import device, native_precision
+from ganlab.networks.build import build
+from ganlab.networks.discriminators import features_and_logit
+from ganlab.networks.ema import Ema
+from ganlab.training.augment import augment, augment_real
+from ganlab.training.losses import LOSSES, bce, feature_matching, gradient_penalty, squared_gradient
 
 STREAMS = ("data", "augment", "prior", "dropout")  # and "init", which is drawn from once
 COUNTERS = ("step", "epoch", "batch", "images_seen", "seconds", "scoring_seconds", "best")
-CLOCK = ("seconds", "images_per_second")
 COMPILER = "inductor"  # of torch.compile
 STATISTICS = ("d_loss_real", "d_loss_fake", "penalty", "g_loss", "d_acc_real", "d_acc_fake")
 
@@ -53,131 +47,6 @@ class Event:
     images: torch.Tensor | None = None
 
 
-def train(config: Config, run: Run, data: ImageSet | None = None) -> Iterator[Event]:
-    """Trains to ``config.epochs``, from the last checkpoint if ``run`` has one; returns at once if it is finished.
-
-    data: the images of ``load_data(config)``, for a caller that has them already; the evaluation loads them itself.
-    SIGTERM and Ctrl-C finish the step, save a checkpoint and then stop. Raises ``ConfigError``, ``DataError`` or
-    ``RunError`` before anything is written; ``DivergedError`` when a loss is not finite, the last good checkpoint kept.
-    """
-    data = data or load_data(config)
-    if config.conditional and len(data.names) < 2:
-        raise ConfigError(f"conditional on {config.dataset}, which has one class, {data.names[0]!r}: switch it off")
-    if len(data) < config.batch_size * config.d_steps:
-        raise ConfigError(
-            f"one step takes {config.batch_size} x {config.d_steps} images (batch_size x d_steps), more than "
-            f"the {len(data)} selected: make batch_size smaller or select more classes"
-        )
-    with run.lock():
-        run.check(config, data)
-        if run.is_finished(config):
-            yield Event("finished", config.epochs, run.metrics["steps"], run.metrics["steps"], run.metrics)
-            return
-        checkpoint = run.read_checkpoint(config)
-        session, began = Training(config, data), provenance()
-        score = Scorer(config, data) if config.eval_every else None
-        if checkpoint:
-            if (before := checkpoint.get("device", session.device.type)) != session.device.type:
-                raise RunError(
-                    f"{run.path} was trained on {before}, and this is {session.device.type}, whose random numbers are "
-                    f"others: go on with device {before}, or choose another folder"
-                )
-            try:
-                session.load_state_dict(checkpoint)
-            except (KeyError, RuntimeError, TypeError, ValueError) as error:
-                raise RunError(
-                    f"the checkpoint in {run.path} was written by another version of ganlab ({error}): delete "
-                    "checkpoint*.pt there to start the run again, or choose another folder"
-                ) from None
-        run.claim(config, data)
-        if checkpoint:
-            run.write_history(session.history)
-            yield session.event("resumed")
-        with stop_signals() as stop:
-            yield from _epochs(session, run, stop, score)
-        yield _finish(session, run, data, began, score)
-
-
-def load_data(config: Config) -> ImageSet:
-    """The images that the config names."""
-    return load(config.dataset, config.classes, config.split, config.resolution, config.limit)
-
-
-def _epochs(session: "Training", run: Run, stop: "Stop", score: Scorer | None) -> Iterator[Event]:
-    """Steps, and an event for whatever a watcher may care about. The clock stands still while the watcher has it."""
-    config, unsaved, unsaid = session.config, 0.0, 0.0  # unsaved, unsaid: seconds since a checkpoint, since an event
-    while session.epoch < config.epochs:
-        started = time.perf_counter()
-        session.train_step()
-        seconds = time.perf_counter() - started
-        session.seconds += seconds
-        unsaved, unsaid = unsaved + seconds, unsaid + seconds
-        if session.epoch_is_over:
-            session.check_finite()
-            row = session.end_epoch()
-            if score and (session.epoch % config.eval_every == 0 or session.epoch == config.epochs):
-                _score(session, run, score, row)
-            run.write_history(session.history)
-            unsaid = 0.0
-            yield session.event("epoch", row=row)
-            if session.epoch in config.snapshots():
-                images = generate(session.ema.network, *evaluation_grid(session.config))
-                run.write_grid(session.epoch, images)
-                yield session.event("snapshot", images=images)
-        elif unsaid >= 1:
-            unsaid = 0.0
-            yield session.event("progress")
-        if stop.requested or unsaved >= config.checkpoint_seconds:
-            session.check_finite()
-            run.write_checkpoint(session.state_dict())
-            unsaved = 0.0
-            yield session.event("checkpoint")
-        stop.check()
-
-
-def _score(session: "Training", run: Run, score: Scorer, row: dict[str, Any]) -> None:
-    """Adds the scores of the averaged generator to the epoch's row; keeps the generator if its FD is the best yet."""
-    started = time.perf_counter()
-    scores = score(session.ema.network)
-    row.update(scores)
-    distance = next(iter(scores))  # the Frechet distance comes first
-    if scores[distance] < session.best.get(distance, math.inf):  # a best of another extractor is no match
-        session.best = {"epoch": session.epoch, **scores}
-        run.write_generator(session.ema.network, session.config, best=True)
-    session.scoring_seconds += time.perf_counter() - started
-
-
-def _finish(session: "Training", run: Run, data: ImageSet, began: dict[str, Any], score: Scorer | None) -> Event:
-    """Leaves the run's last checkpoint (more epochs can follow), its generator and, last of all, its metrics."""
-    config = session.config
-    run.write_checkpoint(session.state_dict())
-    run.write_generator(session.ema.network, session.config)
-    trained = sum(row["seconds"] for row in session.history)
-    metrics = {
-        "identity": config.identity(data.fingerprint),
-        "epochs": session.epoch,
-        "steps": session.step,
-        "images_seen": session.images_seen,
-        "training_seconds": round(trained, 2),
-        "images_per_second": round(session.images_seen / trained, 1),
-        "precision": session.precision,
-        "device": str(session.device),
-        "scoring_seconds": round(session.scoring_seconds, 2),
-        "final": {key: session.history[-1][key] for key in session.history[-1] if key not in CLOCK},
-        "best": session.best,
-        "scored": score.about(config) if score else None,
-        "evaluation": _evaluation(run, config) if score and len(data) >= FEWEST else None,
-        "provenance": began,
-    }
-    run.write_json("metrics.json", metrics)
-    return session.event("finished", row=metrics)
-
-
-def _evaluation(run: Run, config: Config) -> list[dict[str, Any]]:
-    """The rows of ``evaluate`` for the generator as it was just written."""
-    return json.loads(evaluate_run(run, config.final_judges()).to_json(orient="records", double_precision=6))
-
-
 class Training:
     """What changes while a run trains: networks, optimisers, average, streams, counters. Knows no files."""
 
@@ -185,7 +54,7 @@ class Training:
         if config.conditional:
             config = config.replace(classes=data.names)  # a generator's file must say which label is which class
         self.config = config
-        self.device = _device(config.device)
+        self.device = device(config.device)
         self.precision = config.precision if config.precision != "auto" else native_precision(self.device)
         self.streams = {name: torch.Generator(self.device).manual_seed(_seed(config, name)) for name in STREAMS}
         init = torch.Generator().manual_seed(_seed(config, "init"))  # weights are drawn on the CPU: same on any device
@@ -386,44 +255,3 @@ def _seed(config: Config, stream: str) -> int:
     """A stream's own seed: streams never overlap, and ``latent_seed`` moves the training latents alone."""
     seed = config.latent_seed if stream == "prior" and config.latent_seed >= 0 else config.seed
     return int.from_bytes(hashlib.sha256(f"{stream} {seed}".encode()).digest()[:7], "big")
-
-
-def _device(wanted: str) -> torch.device:
-    found = torch.cuda.is_available()
-    if wanted == "cuda" and not found:
-        raise ConfigError("device is cuda, but torch finds no GPU here: use device cpu or auto")
-    return torch.device("cuda" if found and wanted != "cpu" else "cpu")
-
-
-class Stop:
-    """Remembers the first request to stop, so that the step under way is finished and saved before it is obeyed."""
-
-    def __init__(self) -> None:
-        self.requested: signal.Signals | None = None
-
-    def request(self, number: int, _: object) -> None:
-        self.requested = signal.Signals(number)
-        for watched in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(watched, signal.SIG_DFL if watched == signal.SIGTERM else signal.default_int_handler)
-
-    def check(self) -> None:
-        """Raises what the signal would have raised."""
-        if self.requested == signal.SIGTERM:
-            raise SystemExit(128 + signal.SIGTERM)
-        if self.requested:
-            raise KeyboardInterrupt
-
-
-@contextlib.contextmanager
-def stop_signals() -> Iterator[Stop]:
-    """Catches SIGINT and SIGTERM while it lasts; outside the main thread Python lets nobody, and nothing is caught."""
-    stop = Stop()
-    before = {}
-    if threading.current_thread() is threading.main_thread():
-        for watched in (signal.SIGINT, signal.SIGTERM):
-            before[watched] = signal.signal(watched, stop.request)
-    try:
-        yield stop
-    finally:
-        for watched, handler in before.items():
-            signal.signal(watched, handler)

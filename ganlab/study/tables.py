@@ -14,15 +14,18 @@ import torch
 from scipy.stats import ks_2samp
 from torch import nn
 
-from ganlab import metrics, priors, stats
-from ganlab.config import Config
-from ganlab.evaluate import references
-from ganlab.features import get as extractor
-from ganlab.features import reference_features
-from ganlab.models import build, generate
-from ganlab.runs import Run
-from ganlab.sample import evaluation_latents, labels_in_turn
-from ganlab.study import NULL, Planned, Study
+from ganlab import priors
+from ganlab.config import NULL, Config
+from ganlab.latents import evaluation_latents, labels_in_turn
+from ganlab.networks.build import build
+from ganlab.networks.generators import generate
+from ganlab.run import Run
+from ganlab.scoring import metrics
+from ganlab.scoring.evaluate import references
+from ganlab.scoring.features import get as extractor
+from ganlab.scoring.features import reference_features
+from ganlab.study import statistics
+from ganlab.study.plan import Planned, Study
 
 # Columns of the tables: quality and diversity are read apart.
 QUALITY = ("fd_train", "fd_test", "kid_train", "precision_train", "density_train", "target_agreement_test")
@@ -114,7 +117,7 @@ def with_references(runs: pd.DataFrame, study: Study, paired: bool = True) -> pd
     unpaired of all; the null stays where it is, ``summary`` takes all its pairs."""
     frames = [runs]
     for cell, other in study.references.items():
-        borrowed = runs[(runs["cell"] == other) & (runs["prior"] == stats.REFERENCE)]
+        borrowed = runs[(runs["cell"] == other) & (runs["prior"] == statistics.REFERENCE)]
         seeds = runs.loc[runs["cell"] == cell, "seed"] if paired else borrowed["seed"]
         frames.append(borrowed[borrowed["seed"].isin(seeds)].assign(cell=cell))
     return pd.concat(frames, ignore_index=True)
@@ -129,18 +132,18 @@ def finished(runs: pd.DataFrame, study: Study, paired: bool = True) -> pd.DataFr
 
 
 def summary(runs: pd.DataFrame, study: Study, names: list[str] | None = None) -> pd.DataFrame:
-    """``stats.compare`` of every cell that has a finished Gaussian run, one row a cell, metric and prior. A cell that
+    """``compare`` of every cell that has a finished Gaussian run, one row a cell, metric and prior. A cell that
     refers to another's Gaussian runs is held against that one's null."""
     done = finished(runs, study)
     names = [name for name in names or METRICS if name in done]
     nulls = {cell: other for cell, other in study.references.items() if {cell, other} <= set(done["cell"])}
-    return stats.compare(done, names, nulls)
+    return statistics.compare(done, names, nulls)
 
 
 def unpaired(runs: pd.DataFrame, study: Study) -> pd.DataFrame:
-    """``stats.dunnett`` of distance and recall of every cell that has a finished Gaussian run. A cell that refers to
+    """``dunnett`` of distance and recall of every cell that has a finished Gaussian run. A cell that refers to
     another's Gaussian runs is held against all of them."""
-    return stats.dunnett(finished(runs, study, paired=False), list(HEADLINE), ["fd_train"])
+    return statistics.dunnett(finished(runs, study, paired=False), list(HEADLINE), ["fd_train"])
 
 
 def present(found: pd.DataFrame, names: Sequence[str]) -> list[str]:
@@ -167,8 +170,8 @@ def null_sentence(found: pd.DataFrame, cell: str, metric: str = "fd_train") -> s
     null = rows[rows["prior"] == NULL]
     if null.empty or null["smallest_detectable"].isna().all():
         return "There are too few pairs of the null to say what no effect looks like."
-    row, own = null.iloc[0], stats.detectable(rows[(rows["prior"] != NULL) & (rows["n"] >= 2)])
-    low, high = stats.spread_range(row["n"])
+    row, own = null.iloc[0], statistics.detectable(rows[(rows["prior"] != NULL) & (rows["n"] >= 2)])
+    low, high = statistics.spread_range(row["n"])
     return (
         f"Between Gaussian and Gaussian with other latents, {row['n']} pairs, {metric} differs by "
         f"{row['difference']:+.3g} (95 % interval {row['t_low']:+.3g} to {row['t_high']:+.3g}) at a mean of "
@@ -203,16 +206,16 @@ def _runs(study: Study, cell: str) -> list[Planned]:
     """The runs of a cell, and before them those of Gaussian that it borrows."""
     own = [planned for planned in study.runs if planned.cell == cell]
     lender, seeds = study.references.get(cell), {planned.seed for planned in own}
-    return [p for p in study.runs if (p.cell, p.prior) == (lender, stats.REFERENCE) and p.seed in seeds] + own
+    return [p for p in study.runs if (p.cell, p.prior) == (lender, statistics.REFERENCE) and p.seed in seeds] + own
 
 
 def pairing_sentence(runs: pd.DataFrame, cell: str, metric: str = "fd_train") -> str:
     """What pairing by seed buys in a cell: how alike the seeds rank with a prior and with Gaussian."""
     done = runs[(runs["cell"] == cell) & (runs["status"] == "done")]
     table = done.pivot(index="seed", columns="prior", values=metric).dropna()
-    if len(table) < 3 or stats.REFERENCE not in table or table.shape[1] < 2:
+    if len(table) < 3 or statistics.REFERENCE not in table or table.shape[1] < 2:
         return ""
-    likeness = table.drop(columns=stats.REFERENCE).corrwith(table[stats.REFERENCE])
+    likeness = table.drop(columns=statistics.REFERENCE).corrwith(table[statistics.REFERENCE])
     return (
         f"Over {len(table)} seeds the correlation of {metric} with Gaussian's goes from {likeness.min():+.2f} "
         f"({likeness.idxmin()}) to {likeness.max():+.2f} ({likeness.idxmax()}), {likeness.mean():+.2f} in the mean. "
@@ -290,7 +293,7 @@ class Prediction:
 def _decided(rows: pd.DataFrame) -> tuple[bool, bool]:
     """(some prior of a summary's rows differs; all 95 % intervals lie within ``MARGIN``)"""
     reach = np.maximum(rows["t_low"].abs(), rows["t_high"].abs()) / rows["reference_mean"].abs()
-    return bool((rows["p_holm"] < stats.ALPHA).any()), bool((reach <= MARGIN).all())
+    return bool((rows["p_holm"] < statistics.ALPHA).any()), bool((reach <= MARGIN).all())
 
 
 def _rows(found: pd.DataFrame, cell: str, metric: str, *names: str) -> pd.DataFrame:
@@ -368,16 +371,16 @@ def _raw_is_absorbed(standardised: str, raw: str) -> Callable[[pd.DataFrame, pd.
         wide = wide.reindex(columns=[standardised, raw]).dropna().groupby("prior").filter(lambda pairs: len(pairs) >= 2)
         if wide.empty:
             return "open", "no pairs yet"
-        logs = np.log(wide).rename(columns={standardised: stats.REFERENCE, raw: "raw"})
+        logs = np.log(wide).rename(columns={standardised: statistics.REFERENCE, raw: "raw"})
         pairs = logs.reset_index(names=["cell", "seed"]).melt(["cell", "seed"], var_name="prior", value_name="log")
-        rows = stats.compare(pairs, ["log"])
+        rows = statistics.compare(pairs, ["log"])
         words = ", ".join(
             f"{row.cell} {np.exp(row.difference):.2f} ({np.exp(row.t_low):.2f} to {np.exp(row.t_high):.2f})"
             for row in rows.itertuples()
         )
         p = rows["p"].min() * len(rows)
         alike = (rows[["t_low", "t_high"]].abs() <= np.log(1 + MARGIN)).all(axis=None)
-        held = "no" if p < stats.ALPHA else "yes" if alike else "undecided"
+        held = "no" if p < statistics.ALPHA else "yes" if alike else "undecided"
         return held, f"fd_train, raw / standardised: {words}; smallest p, times {len(rows)}: {min(p, 1):.2g}"
 
     return test
@@ -558,11 +561,11 @@ def brief(runs: pd.DataFrame, found: pd.DataFrame, together: pd.DataFrame) -> li
         rows = pd.concat([_rows(found, cell, metric) for metric in HEADLINE])
         if rows.empty:
             continue
-        apart = rows[rows["p_holm"] < stats.ALPHA]
+        apart = rows[rows["p_holm"] < statistics.ALPHA]
         named = ", ".join(f"{row.prior} in {HEADLINE[row.metric]}" for row in apart.itertuples())
         text = f"`{cell}`: {named or 'none'} differs (smallest Holm-adjusted p {rows['p_holm'].min():.2g})"
         told = _told(together, cell)
-        differs = told["p"] < stats.ALPHA
+        differs = told["p"] < statistics.ALPHA
         for row in told[differs].itertuples():
             text += f", without pairs {row.prior} in {HEADLINE[row.metric]} (p {row.p:.2g})"
         distance = told["metric"] == "fd_train"
@@ -594,7 +597,7 @@ def _answer(runs: pd.DataFrame, found: pd.DataFrame, together: pd.DataFrame, stu
 
 def _compared(words: str, rows: pd.DataFrame) -> str:
     mean, pairs = rows["reference_mean"].iloc[0], f"{rows['n'].min()} pairs each"
-    apart = rows[rows["p_holm"] < stats.ALPHA]
+    apart = rows[rows["p_holm"] < statistics.ALPHA]
     if len(apart):
         small = apart.loc[apart["difference"].abs() < apart["smallest_detectable"], "prior"]
         return (
@@ -629,7 +632,7 @@ def _together(rows: pd.DataFrame) -> list[str]:
         if here.empty:
             continue
         form, unit = (".2f", " times Gaussian's") if (here["scale"] == "ratio").all() else ("+.2f", " from Gaussian's")
-        differs = here["p"] < stats.ALPHA
+        differs = here["p"] < statistics.ALPHA
         parts = [
             f"of {row.prior} {row.effect:{form}} ({row.low:{form}} to {row.high:{form}})"
             for row in here[differs].itertuples()
@@ -647,10 +650,10 @@ def _without(here: pd.DataFrame, far: pd.Series) -> str:
     them, as whoever leaves out one prior's worst run makes that prior look better."""
     said = []
     for runs in (here, here.drop(index=far.name)):
-        reference = runs.loc[runs["prior"] == stats.REFERENCE, "fd_train"]
+        reference = runs.loc[runs["prior"] == statistics.REFERENCE, "fd_train"]
         if reference.empty:
             return ""
-        pairs = stats.paired_differences(runs, ["fd_train"]).groupby("prior")["difference"]
+        pairs = statistics.paired_differences(runs, ["fd_train"]).groupby("prior")["difference"]
         shares = pairs.mean()[pairs.count() >= 2] / reference.mean()
         null, shares = shares.get(NULL), shares.drop(NULL, errors="ignore")
         if shares.empty:
@@ -684,7 +687,7 @@ def _others(found: pd.DataFrame, cell: str) -> list[str]:
     rows = rows.dropna(subset="p_holm")
     if rows.empty:
         return []
-    apart, least = rows[rows["p_holm"] < stats.ALPHA], rows.loc[rows["p_holm"].idxmin()]
+    apart, least = rows[rows["p_holm"] < statistics.ALPHA], rows.loc[rows["p_holm"].idxmin()]
     if len(apart):
         named = ", ".join(f"{row.prior} in {row.metric} ({row.difference:+.3g})" for row in apart.itertuples())
         return [f"In the other {rows['metric'].nunique()} metrics these differ: {named}."]
@@ -702,10 +705,10 @@ def _borrowed(runs: pd.DataFrame, study: Study, cell: str) -> list[str]:
     seeds = sorted(set(done.loc[done["cell"] == cell, "seed"]))
     there = done[done["cell"] == lender]
     here = there[there["seed"].isin(seeds)]
-    whole, part = (rows.loc[rows["prior"] == stats.REFERENCE, "fd_train"] for rows in (there, here))
+    whole, part = (rows.loc[rows["prior"] == statistics.REFERENCE, "fd_train"] for rows in (there, here))
     if part.empty or len(part) == len(whole):
         return []
-    rows = stats.compare(here, ["fd_train"])
+    rows = statistics.compare(here, ["fd_train"])
     shares = rows["difference"] / rows["reference_mean"]
     return [
         f"Its Gaussian runs are those of `{lender}` with seeds {', '.join(map(str, seeds))}, whose mean is "
@@ -717,7 +720,7 @@ def _borrowed(runs: pd.DataFrame, study: Study, cell: str) -> list[str]:
 def _recognised(runs: pd.DataFrame, study: Study, cell: str) -> list[str]:
     """A sentence on whether a cell's generators draw their class at all: a tie of those that do not says little."""
     done = finished(runs, study)
-    share = done.loc[(done["cell"] == cell) & (done["prior"] == stats.REFERENCE), "target_agreement_test"].mean()
+    share = done.loc[(done["cell"] == cell) & (done["prior"] == statistics.REFERENCE), "target_agreement_test"].mean()
     if math.isnan(share):
         return []
     real = floor_values(floors(study))["target_agreement_test"]
@@ -733,7 +736,7 @@ def _outlier(runs: pd.DataFrame, study: Study, cell: str) -> list[str]:
         return []
     ratios = here["fd_train"] / here.groupby("prior")["fd_train"].transform("median")
     far = here.loc[ratios.idxmax()]
-    rows = stats.compare(here.assign(log=np.log(here["fd_train"])), ["log"])
+    rows = statistics.compare(here.assign(log=np.log(here["fd_train"])), ["log"])
     rows = rows[(rows["prior"] != NULL) & (rows["n"] >= 2)]
     if ratios.max() < OUTLIER or rows.empty:
         return []

@@ -5,14 +5,9 @@ one. The checkpoint before the last is kept as well, for the day the last one tu
 """
 
 import contextlib
-import datetime
-import io
 import json
 import os
-import platform
 import re
-import subprocess
-import sys
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator
@@ -20,22 +15,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import filelock
-import numpy as np
 import pandas as pd
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import nn
 
-import ganlab
-from ganlab import GanlabError, models
 from ganlab.config import Config
 from ganlab.data import ImageSet
+from ganlab.errors import GanlabError
+from ganlab.networks.build import build
 
 if TYPE_CHECKING:
     from IPython.display import Image
     from matplotlib.figure import Figure
-
+from ganlab.files import clear_os_errors, figure_png, tile, write_atomic, write_png
 
 LOCK_SECONDS = 2.0  # to wait for a folder: whoever only asks whether it is locked, or was just killed, lets go of it
 GENERATORS = ("generator.safetensors", "best.safetensors")  # the final one, the best one
@@ -58,7 +52,7 @@ class Run:
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
         """Keeps a second process out. The lock dies with its process, so a killed run leaves none behind."""
-        with _clear_os_errors(self.path):
+        with clear_os_errors(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
             lock = filelock.FileLock(self.path / ".lock")
             try:
@@ -257,114 +251,6 @@ class Run:
                 weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         except (SafetensorError, KeyError, TypeError, ValueError) as error:
             raise RunError(f"{path} is damaged ({error}): delete it and run the training command again") from None
-        generator = models.build(config, torch.Generator())[0]
+        generator = build(config, torch.Generator())[0]
         generator.load_state_dict(weights)
         return generator.eval(), config
-
-
-def write_atomic(path: Path, writer: Callable[[Path], object]) -> Path:
-    """``writer`` fills a temporary neighbour, which then takes the name: readers see the old file or the new one."""
-    with _clear_os_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}.tmp")
-        writer(temporary)
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    return path
-
-
-@contextlib.contextmanager
-def _clear_os_errors(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise RunError(
-            f"cannot write {path} ({error.strerror or error}): choose a folder you may write to with --out"
-        ) from None
-
-
-def tile(images: torch.Tensor, columns: int = 8, gap: int = 1) -> np.ndarray:
-    """uint8 (N, 3, H, W) -> one white-gapped sheet uint8 (rows, columns, 3), filled row by row."""
-    n, _, height, width = images.shape
-    rows = -(-n // columns)
-    sheet = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap, 3), 255, np.uint8)
-    for place, image in enumerate(images.permute(0, 2, 3, 1).numpy()):
-        y, x = place // columns * (height + gap), place % columns * (width + gap)
-        sheet[y : y + height, x : x + width] = image
-    return sheet
-
-
-def write_png(path: Path, pixels: np.ndarray) -> None:
-    from PIL import Image
-
-    Image.fromarray(pixels).save(path, format="PNG", optimize=True)
-
-
-def figure_png(figure: "Figure") -> bytes:
-    """A figure as a PNG file, as small as it gets. A chart, in which no image is drawn, has a palette."""
-    from PIL import Image
-
-    file, small = io.BytesIO(), io.BytesIO()
-    figure.savefig(file, format="png")
-    picture = Image.open(file).convert("RGB")
-    if not any(axis.images for axis in figure.axes):
-        picture = picture.quantize(256, dither=Image.Dither.NONE)
-    picture.save(small, format="PNG", optimize=True)
-    return small.getvalue()
-
-
-def read_png(path: Path) -> np.ndarray:
-    """uint8 (H, W, 3)."""
-    from PIL import Image
-
-    with Image.open(path) as image:
-        return np.asarray(image.convert("RGB"))
-
-
-def native_precision(device: torch.device) -> str:
-    """``bf16`` where the hardware multiplies bf16 natively (AMX, AVX512-BF16, GPUs from compute 8.0), else ``fp32``."""
-    if device.type == "cuda":
-        return "bf16" if torch.cuda.get_device_capability(device) >= (8, 0) else "fp32"
-    # The public torch.cpu.get_capabilities() is younger than the oldest torch that ganlab runs on.
-    native = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
-    return "bf16" if native else "fp32"
-
-
-def provenance() -> dict[str, Any]:
-    """Where a result came from: versions, commit, hardware, threads, date."""
-    return {
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "commit": _commit(),
-        "versions": {
-            "ganlab": ganlab.__version__,
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "numpy": np.__version__,
-        },
-        "cpu": _cpu_name(),
-        "threads": torch.get_num_threads(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "platform": f"{sys.platform} {platform.machine()}",
-    }
-
-
-def _commit() -> str | None:
-    """The checkout's commit, with ``+`` if it has changes; None outside a checkout."""
-    here = Path(__file__).parent
-    try:
-        asked = [["rev-parse", "--short=12", "HEAD"], ["status", "--porcelain", "--untracked-files=no"]]
-        head, changes = (
-            subprocess.run(["git", "-C", here, *words], capture_output=True, text=True, check=True).stdout.strip()
-            for words in asked
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return head + ("+" if changes else "")
-
-
-def _cpu_name() -> str:
-    try:
-        return re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text()).group(1)
-    except (OSError, AttributeError):
-        return platform.processor() or platform.machine()

@@ -14,14 +14,15 @@ import pandas as pd
 import torch
 from torch import nn
 
-from ganlab import GanlabError, features, metrics
 from ganlab.config import Config
 from ganlab.data import ImageSet, load
-from ganlab.features import Extractor, reference_features
-from ganlab.metrics import Estimate
-from ganlab.models import generate
-from ganlab.runs import Run
-from ganlab.sample import evaluation_latents, sample
+from ganlab.errors import GanlabError
+from ganlab.latents import evaluation_latents, sample
+from ganlab.networks.generators import generate
+from ganlab.run import Run
+from ganlab.scoring import features, metrics
+from ganlab.scoring.features import Extractor, reference_features
+from ganlab.scoring.metrics import Estimate
 
 SAMPLES = 5000  # generated images in a table, where the training set has as many
 FEWEST = 40  # training images that a table takes: half of them play the generated ones

@@ -13,12 +13,13 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 import torch
+from scipy.stats import t
 
-from ganlab import GanlabError
+from ganlab.errors import GanlabError
 
 Array = torch.Tensor | np.ndarray
-
 BLOCK = 2**20  # distances held at once, 8 MB: small enough for caches, large enough for matrix products
 ROUNDING = 1e-12  # a squared distance under this share of the squared lengths is rounding, and counts as 0
 
@@ -379,3 +380,13 @@ def _warn_if_few(n: int, width: int) -> None:
 def _warn(message: str, level: int = 3) -> None:
     """``level`` 3 points at the caller of the public function that warns, 4 if a check warns on its behalf."""
     warnings.warn(message, DegenerateWarning, stacklevel=level)
+
+
+def mean_interval(values: pd.Series) -> tuple[float, float, float]:
+    """(mean, low, high) of Student's 95 % interval. low and high are nan under two values and where all are equal,
+    which says nothing of how they spread."""
+    n, mean = len(values), float(values.mean())
+    if n < 2 or np.ptp(values) <= ROUNDING * np.abs(values).max():
+        return mean, math.nan, math.nan
+    low, high = t.interval(0.95, n - 1, mean, values.sem())
+    return mean, float(low), float(high)

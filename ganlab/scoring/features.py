@@ -22,10 +22,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import nn
 
-from ganlab import GanlabError, classifier
-from ganlab.config import ConfigError, unknown
 from ganlab.data import CIFAR10_CLASSES, ImageSet, cache_folder
-from ganlab.runs import write_atomic
+from ganlab.errors import ConfigError, GanlabError, unknown
+from ganlab.files import write_atomic
+from ganlab.scoring import classifier
 
 INCEPTION_FILE = "inception-2015-12-05.pt"
 INCEPTION_BYTES = 95_607_719

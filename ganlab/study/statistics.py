@@ -24,8 +24,8 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
 from statsmodels.stats.proportion import proportion_confint
 
-from ganlab import GanlabError
 from ganlab.config import NULL
+from ganlab.errors import GanlabError
 
 REFERENCE = "gaussian"
 ALPHA, POWER = 0.05, 0.8
@@ -40,6 +40,8 @@ COMPARISON = (
     *("cell", "metric", "prior", "n", "mean", "reference_mean", "difference", "ci_low", "ci_high", "t_low", "t_high"),
     *("hedges_g", "p", "p_holm", "smallest_detectable", "null_cell", "verdict"),
 )
+
+
 DUNNETT = ("cell", "metric", "prior", "n", "n_reference", "scale", "effect", "low", "high", "p")
 FRIEDMAN = ("cell", "metric", "n", "k", "statistic", "p", "kendalls_w")
 RATES = ("cell", "outcome", "prior", "n", "count", "share", "ci_low", "ci_high")
@@ -186,16 +188,6 @@ def rates(runs: pd.DataFrame, outcomes: Mapping[str, Any] = OUTCOMES, method: st
             low, high = proportion_confint(count, n, ALPHA, method) if n else (math.nan, math.nan)
             rows.append((cell, outcome, prior, n, count, count / n if n else math.nan, low, high))
     return pd.DataFrame(rows, columns=list(RATES)).sort_values(["cell", "outcome", "prior"], ignore_index=True)
-
-
-def mean_interval(values: pd.Series) -> tuple[float, float, float]:
-    """(mean, low, high) of Student's 95 % interval. low and high are nan under two values and where all are equal,
-    which says nothing of how they spread."""
-    n, mean = len(values), float(values.mean())
-    if n < 2 or np.ptp(values) <= ROUNDING * np.abs(values).max():
-        return mean, math.nan, math.nan
-    low, high = t.interval(1 - ALPHA, n - 1, mean, values.sem())
-    return mean, float(low), float(high)
 
 
 def _checked(runs: pd.DataFrame, columns: Sequence[str] | Mapping[str, Any], reference: bool = True) -> pd.DataFrame:

@@ -4,11 +4,19 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 
-from ganlab import GanlabError, priors
-from ganlab.config import Config, unknown
-from ganlab.models import generate
-from ganlab.runs import Run, write_atomic, write_png
+from ganlab import priors
+from ganlab.config import Config
+from ganlab.errors import GanlabError, unknown
+from ganlab.files import write_atomic, write_npz, write_png
+from ganlab.networks.generators import (
+    generate,
+)
+from ganlab.networks.layers import (
+    ConditionalNorm,
+)
+from ganlab.run import Run
 
 EVALUATION_SEED = 20_240_229  # the uniforms that every run is drawn and judged with
 SNAPSHOT_IMAGES = 64
@@ -92,7 +100,28 @@ def write_samples(
     return f"{n} images in {out} (seed {seed})"
 
 
-def write_npz(path: Path, **arrays: np.ndarray) -> None:
-    """An .npz under exactly that name: given one, NumPy would add its own ending."""
-    with open(path, "wb") as file:
-        np.savez_compressed(file, **arrays)
+REACH = 6.0  # how far pages and sliders follow a direction, in standard deviations of one latent coordinate
+
+
+def directions(generator: nn.Module, k: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """((k, d) unit vectors of latents, their (k,) strengths): the steps that move G's first activations most.
+
+    Closed-form factorisation (SeFa, Shen & Zhou 2021, equation 8): the right singular vectors of the first layer's
+    matrix, here times the scale of the batch norm behind it, which in evaluation mode is part of the same linear map.
+    The sign is chosen so that the largest coordinate is positive. Raises ``ValueError`` if k is not in 1..d.
+    """
+    stem = next(place for place, layer in enumerate(generator) if isinstance(layer, nn.Linear | nn.ConvTranspose2d))
+    layer, norm = generator[stem], generator[stem + 1]
+    norm = norm.norm if isinstance(norm, ConditionalNorm) else norm
+    weight = layer.weight.detach().double()  # dense (F, d); transposed convolution (d, C, 4, 4)
+    maps = weight.view(-1, 1, weight.shape[1]) if isinstance(layer, nn.Linear) else weight.flatten(2).permute(1, 2, 0)
+    if isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d):
+        scale = (norm.running_var.double() + norm.eps).rsqrt() * (1 if norm.weight is None else norm.weight.detach())
+        maps = maps * scale[:, None, None]
+    classes = getattr(generator[0], "embedding", None)  # coordinates of the class, which stand behind those of z
+    matrix = maps.flatten(0, 1)[:, : -classes.embedding_dim if classes else None]
+    if not 1 <= k <= matrix.shape[1]:
+        raise ValueError(f"k is {k}: a generator of {matrix.shape[1]} latent coordinates has 1 to that many directions")
+    _, strengths, vectors = torch.linalg.svd(matrix, full_matrices=False)
+    largest = vectors.gather(1, vectors.abs().argmax(1, keepdim=True))
+    return (vectors * largest.sign())[:k].float(), strengths[:k].float()

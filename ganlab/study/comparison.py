@@ -10,13 +10,13 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ganlab.augment import augment_real
 from ganlab.config import Config
-from ganlab.data import ImageSet, load
-from ganlab.models import build, summary, to_float, to_uint8
-from ganlab.runs import Run
-from ganlab.stats import mean_interval
-from ganlab.study import Planned, Study
+from ganlab.data import ImageSet, load, to_float, to_uint8
+from ganlab.networks.build import build, summary
+from ganlab.run import Run
+from ganlab.scoring.metrics import mean_interval
+from ganlab.study.plan import Planned, Study
+from ganlab.training.augment import augment_real
 
 SCORES = ("fd", "kid", "precision", "recall")  # of the averaged generator while it trains
 BOUNDS = {"fd": (0, math.inf), "kid": (-math.inf, math.inf), "precision": (0, 1), "recall": (0, 1)}

@@ -4,9 +4,22 @@
 those under the same names; outputs and gradients are tested against them.
 """
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import nn
+
+from ganlab.config import Config
+
+
+def dropout(p: float) -> list[nn.Module]:
+    return [Dropout(p)] if p else []
+
+
+def doublings(config: Config) -> int:
+    """How many doublings lead from 4x4 to the resolution."""
+    return int(math.log2(config.resolution // 4))
 
 
 class Dropout(nn.Module):

@@ -22,12 +22,15 @@ import traitlets
 from PIL import Image
 from torch import nn
 
-from ganlab import GanlabError, models, priors
+from ganlab import latents as latent_space
+from ganlab import priors
 from ganlab.config import Config
-from ganlab.evaluate import neighbours, references
-from ganlab.models import REACH, generate
-from ganlab.runs import Run, write_atomic, write_png
-from ganlab.sample import write_npz
+from ganlab.errors import GanlabError
+from ganlab.files import write_atomic, write_npz, write_png
+from ganlab.latents import REACH
+from ganlab.networks.generators import generate
+from ganlab.run import Run
+from ganlab.scoring.evaluate import neighbours, references
 
 SIDE = 224  # of a picture on the screen, in pixels
 SMALL = 112  # the same where several stand side by side
@@ -54,7 +57,7 @@ class Trained:
     @cached_property
     def directions(self) -> torch.Tensor:
         """(d, d) unit vectors, the one that changes most first."""
-        return models.directions(self.generator, self.config.latent_dim)[0]
+        return latent_space.directions(self.generator, self.config.latent_dim)[0]
 
     def along(self, latents: torch.Tensor, steps: Sequence[float]) -> torch.Tensor:
         """Latents (n, d) moved along the leading directions, ``steps`` in standard deviations of a coordinate."""
@@ -352,7 +355,7 @@ def every_prior(folders: dict[str, str]) -> ipywidgets.Widget:
 
 
 def directions(folders: Sequence[str], k: int = 5) -> ipywidgets.Widget:
-    """A slider for each of the generator's k leading directions (``models.directions``), from the latent of a seed."""
+    """A slider for each of the generator's k leading directions (``latents.directions``), from the latent of a seed."""
     if not folders:
         return _nothing("directions")
     run = _run_choice(folders, "directions")

@@ -17,14 +17,15 @@ from typing import Any
 import pandas as pd
 import torch
 
-from ganlab import GanlabError
-from ganlab.classifier import Recipe, Session, accuracy
 from ganlab.config import Config
 from ganlab.data import ImageSet
-from ganlab.evaluate import references
-from ganlab.runs import GENERATORS, Run, provenance
-from ganlab.sample import labels_in_turn, sample
-from ganlab.stats import mean_interval
+from ganlab.errors import GanlabError
+from ganlab.latents import labels_in_turn, sample
+from ganlab.machine import provenance
+from ganlab.run import GENERATORS, Run
+from ganlab.scoring.classifier import Recipe, Session, accuracy
+from ganlab.scoring.evaluate import references
+from ganlab.scoring.metrics import mean_interval
 
 # About 30 s of a core's time. With 100 real images a class it is right on 57.3 % of CIFAR-10's test images (seed 0);
 # wider, (16, 48, 96), on 57.8 % for a third more time; in batches of 128 on 55.4 %.
@@ -245,12 +246,12 @@ def describe(row: dict[str, Any]) -> str:
 def write_report(run: Run) -> Path:
     """Writes classification.md, classification.json (command, rows, provenance) and figures/classification.png from the
     rows that are kept in ``run``. Without new rows the date stays what it was."""
-    from ganlab import plots
+    from ganlab import figures
 
     rows, kept = read_rows(run), run.path / "classification.json"
     record = json.loads(kept.read_text()) if kept.exists() else {}
     table, about = summary(rows), record["provenance"] if record.get("rows") == len(rows) else provenance()
-    run.write_figure("classification", plots.classification(rows))
+    run.write_figure("classification", figures.classification(rows))
     date, seen = about["date"][:10], " or ".join(f"{n:,}" for n in sorted(set(rows["images_seen"])))
     seeds = " ".join(map(str, sorted(set(rows["seed"]))))
     real = " ".join(str(k) for k in sorted(set(rows["real"])) if k)

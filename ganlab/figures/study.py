@@ -18,13 +18,15 @@ from matplotlib.ticker import LogFormatter, LogLocator, MaxNLocator, NullLocator
 from torch import nn
 
 from ganlab import priors
-from ganlab.config import Config
-from ganlab.models import generate
-from ganlab.plots import COLOURS, named_sheet, new_figure
-from ganlab.sample import EVALUATION_SEED, evaluation_latents, labels_in_turn
-from ganlab.stats import ALPHA, COMPARISON, NULL
+from ganlab.config import NULL, Config
+from ganlab.figures.images import named_sheet
+from ganlab.figures.style import COLOURS, new_figure
+from ganlab.latents import EVALUATION_SEED, evaluation_latents, labels_in_turn
+from ganlab.networks.generators import generate
+from ganlab.study.statistics import ALPHA, COMPARISON
 
 Trained = Mapping[str, tuple[nn.Module, Config]]
+
 
 # Gaussian, the reference, is black and its null grey. The core priors have the colours of Okabe & Ito less yellow, the
 # extended ones darker colours, and with them dashes and squares: 14 hues alone cannot be told apart.
@@ -32,6 +34,8 @@ CORE_COLOURS = ("#1a1a1a", *(COLOURS[place] for place in (1, 2, 3, 4, 9, 0)))
 EXTENDED_COLOURS = ("#006374", "#001c7f", "#ca9161", "#8c0800", "#591e71", "#12711c", "#b8850a")
 PALETTE = dict(zip(priors.PRIORS, CORE_COLOURS + EXTENDED_COLOURS, strict=True))
 PANELS = 3  # beside each other in a figure 10 inches wide
+
+
 # What a metric is called, its unit, and whether more is better.
 METRICS = {
     "fd": ("Frechet distance", "squared feature units", False),
@@ -44,6 +48,8 @@ METRICS = {
     "coverage": ("coverage", "share of real images", True),
     "duplicate_rate": ("duplicate rate", "share of images", False),
 }
+
+
 BOOTSTRAP_PAIRS = 5  # under so many the bootstrap's interval is far too short to be drawn
 FOREST = (
     "point: mean paired difference, filled if Holm-adjusted p < 0.05, half filled if all pairs have the same "
@@ -51,6 +57,7 @@ FOREST = (
     f"{BOOTSTRAP_PAIRS} pairs on: BCa bootstrap, too short with so few; "
     "grey band: smaller than what one test on n pairs detects with power 0.8; n: pairs of runs with one seed"
 )
+
 
 VERDICT = (
     "point: ratio of geometric means, filled if Dunnett's p < 0.05; bar: Dunnett's interval, 95 % for all priors of a "

@@ -1,0 +1,75 @@
+"""The machine: its device, the precision that it multiplies in, and the provenance of a result."""
+
+import datetime
+import platform
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+import ganlab
+
+if TYPE_CHECKING:
+    pass
+
+
+from ganlab.errors import ConfigError
+
+
+def native_precision(device: torch.device) -> str:
+    """``bf16`` where the hardware multiplies bf16 natively (AMX, AVX512-BF16, GPUs from compute 8.0), else ``fp32``."""
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.get_device_capability(device) >= (8, 0) else "fp32"
+    # The public torch.cpu.get_capabilities() is younger than the oldest torch that ganlab runs on.
+    native = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+    return "bf16" if native else "fp32"
+
+
+def provenance() -> dict[str, Any]:
+    """Where a result came from: versions, commit, hardware, threads, date."""
+    return {
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "commit": _commit(),
+        "versions": {
+            "ganlab": ganlab.__version__,
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+        },
+        "cpu": _cpu_name(),
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "platform": f"{sys.platform} {platform.machine()}",
+    }
+
+
+def _commit() -> str | None:
+    """The checkout's commit, with ``+`` if it has changes; None outside a checkout."""
+    here = Path(__file__).parent
+    try:
+        asked = [["rev-parse", "--short=12", "HEAD"], ["status", "--porcelain", "--untracked-files=no"]]
+        head, changes = (
+            subprocess.run(["git", "-C", here, *words], capture_output=True, text=True, check=True).stdout.strip()
+            for words in asked
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return head + ("+" if changes else "")
+
+
+def _cpu_name() -> str:
+    try:
+        return re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text()).group(1)
+    except (OSError, AttributeError):
+        return platform.processor() or platform.machine()
+
+
+def device(wanted: str) -> torch.device:
+    found = torch.cuda.is_available()
+    if wanted == "cuda" and not found:
+        raise ConfigError("device is cuda, but torch finds no GPU here: use device cpu or auto")
+    return torch.device("cuda" if found and wanted != "cpu" else "cpu")

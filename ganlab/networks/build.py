@@ -1,0 +1,77 @@
+"""The networks of a config, with their initial weights, and a table of their layers.
+
+Nothing here draws from torch's global random state: weights and dropout use the generators handed to them.
+"""
+
+import copy
+from functools import partial
+
+import torch
+from torch import nn
+from torch.nn.utils.parametrize import is_parametrized, register_parametrization
+
+from ganlab.config import Config
+from ganlab.networks.discriminators import (
+    DISCRIMINATORS,
+)
+from ganlab.networks.generators import (
+    GENERATORS,
+)
+from ganlab.networks.layers import (
+    Dropout,
+    SpectralNorm,
+)
+
+
+def build(config: Config, init: torch.Generator, dropout: torch.Generator | None = None) -> tuple[nn.Module, nn.Module]:
+    """(G, D) of the config on the CPU, weights drawn from ``init``, dropout drawing from ``dropout``."""
+    with torch.random.fork_rng(devices=[]):  # the layers' own initialisation is overwritten below
+        networks = GENERATORS[config.generator](config), DISCRIMINATORS[config.discriminator](config)
+        for network in networks:
+            getattr(network, "initialise", partial(_initialise, network))(init)
+            for module in network.modules():
+                if isinstance(module, Dropout):
+                    module.stream = dropout
+        if config.d_norm == "spectral":
+            for module in list(networks[1].modules()):
+                if isinstance(module, nn.Conv2d | nn.Linear | nn.Embedding):
+                    register_parametrization(module, "weight", SpectralNorm(module.weight, init))
+    return networks
+
+
+@torch.no_grad()
+def _initialise(network: nn.Module, stream: torch.Generator) -> None:
+    """Weights N(0, 0.02), batch-norm scales N(1, 0.02), biases 0 (Radford 2016, section 4): for networks without an
+    ``initialise`` of their own."""
+    for module in network.modules():
+        own = dict(module.named_parameters(recurse=False))
+        if not own:
+            continue
+        is_norm = isinstance(module, nn.modules.batchnorm._BatchNorm)
+        own["weight"].normal_(1.0 if is_norm else 0.0, 0.02, generator=stream)
+        if own.get("bias") is not None:
+            own["bias"].zero_()
+
+
+@torch.no_grad()
+def summary(network: nn.Module, *example: torch.Tensor) -> list[dict[str, object]]:
+    """One row a layer (what it is, the shape it returns for one example (a z or an image, and a
+    label where there are classes), its parameters), and one for the total."""
+    rows: list[dict[str, object]] = []
+
+    def note(module: nn.Module, _: tuple, output: torch.Tensor) -> None:
+        count = sum(p.numel() for p in module.parameters())
+        name = f"{type(module).__name__.removeprefix('Parametrized')}({module.extra_repr()})"
+        name += ", spectral norm" * is_parametrized(module)
+        rows.append({"layer": name, "output": " x ".join(map(str, output.shape[1:])) or "1", "parameters": count})
+
+    network = copy.deepcopy(network).eval()
+    layers = [
+        module for name, module in network.named_modules()
+        if "parametrizations" not in name and (is_parametrized(module) or not list(module.children()))
+    ]  # fmt: skip
+    hooks = [module.register_forward_hook(note) for module in layers]
+    network(*example)
+    for hook in hooks:
+        hook.remove()
+    return [*rows, {"layer": "total", "output": "", "parameters": sum(p.numel() for p in network.parameters())}]
