@@ -1,4 +1,4 @@
-"""Images from a trained run, as files: what a user takes away to augment a training set."""
+"""Latent space: the latents that runs are judged by, samples of a run, paths and directions."""
 
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from ganlab.networks.generators import (
     generate,
 )
 from ganlab.networks.layers import (
+    ClassConcat,
     ConditionalNorm,
 )
 from ganlab.run import Run
@@ -110,18 +111,74 @@ def directions(generator: nn.Module, k: int) -> tuple[torch.Tensor, torch.Tensor
     matrix, here times the scale of the batch norm behind it, which in evaluation mode is part of the same linear map.
     The sign is chosen so that the largest coordinate is positive. Raises ``ValueError`` if k is not in 1..d.
     """
-    stem = next(place for place, layer in enumerate(generator) if isinstance(layer, nn.Linear | nn.ConvTranspose2d))
-    layer, norm = generator[stem], generator[stem + 1]
-    norm = norm.norm if isinstance(norm, ConditionalNorm) else norm
+    layer = next(part for part in generator.stem if isinstance(part, nn.Linear | nn.ConvTranspose2d))
+    norms = [part.norm if isinstance(part, ConditionalNorm) else part for part in generator.stem]
+    norm = next((part for part in norms if isinstance(part, nn.BatchNorm1d | nn.BatchNorm2d)), None)
     weight = layer.weight.detach().double()  # dense (F, d); transposed convolution (d, C, 4, 4)
     maps = weight.view(-1, 1, weight.shape[1]) if isinstance(layer, nn.Linear) else weight.flatten(2).permute(1, 2, 0)
-    if isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d):
+    if norm is not None:
         scale = (norm.running_var.double() + norm.eps).rsqrt() * (1 if norm.weight is None else norm.weight.detach())
         maps = maps * scale[:, None, None]
-    classes = getattr(generator[0], "embedding", None)  # coordinates of the class, which stand behind those of z
-    matrix = maps.flatten(0, 1)[:, : -classes.embedding_dim if classes else None]
+    # coordinates of the class stand behind those of z
+    concat = next((part for part in generator.stem if isinstance(part, ClassConcat)), None)
+    matrix = maps.flatten(0, 1)[:, : -concat.embedding.embedding_dim if concat else None]
     if not 1 <= k <= matrix.shape[1]:
         raise ValueError(f"k is {k}: a generator of {matrix.shape[1]} latent coordinates has 1 to that many directions")
     _, strengths, vectors = torch.linalg.svd(matrix, full_matrices=False)
     largest = vectors.gather(1, vectors.abs().argmax(1, keepdim=True))
     return (vectors * largest.sign())[:k].float(), strengths[:k].float()
+
+
+# --- what pages show of latent space --------------------------------------------------------------------------------
+
+
+def _fixed_stream() -> torch.Generator:
+    return torch.Generator().manual_seed(EVALUATION_SEED + 1)
+
+
+def interpolations(generator: nn.Module, config: Config, strips: int = 4, steps: int = 10) -> torch.Tensor:
+    """uint8 (strips * steps, 3, R, R): from one latent to another along the path that keeps the prior.
+
+    ``steps`` images a strip; a conditional run draws each strip of one class.
+    """
+    prior, stream = priors.get(config.prior, config.arm), _fixed_stream()
+    start, end = (priors.uniforms(strips, config.latent_dim, stream) for _ in range(2))
+    shares = np.linspace(0, 1, steps)
+    latents = torch.stack([prior.interpolate(start, end, float(t)) for t in shares], 1).flatten(0, 1)
+    labels = labels_in_turn(config, strips)
+    return generate(generator, latents, None if labels is None else labels.repeat_interleave(steps))
+
+
+def along_directions(generator: nn.Module, config: Config, k: int = 5, steps: int = 9) -> tuple[torch.Tensor, list]:
+    """(uint8 (k * steps, 3, R, R), the ``steps`` moves): one latent moved along each of G's k leading directions.
+
+    Moves go up to ``REACH`` standard deviations of a coordinate to either side.
+    """
+    prior = priors.get(config.prior, config.arm, config.latent_dim)
+    latent = prior.sample(1, config.latent_dim, _fixed_stream())
+    ways = directions(generator, min(k, config.latent_dim))[0]
+    moves = np.linspace(-REACH, REACH, steps).tolist()
+    latents = torch.cat([latent + prior.std * move * way for way in ways for move in moves])
+    labels = labels_in_turn(config, 1)
+    return generate(generator, latents, None if labels is None else labels.repeat(len(latents))), moves
+
+
+def truncations(
+    generator: nn.Module, config: Config, shares: tuple[float, ...] = (1.0, 0.7, 0.4, 0.1)
+) -> dict[float, torch.Tensor]:
+    """share -> 10 images uint8: what is drawn when truncation keeps that share of every coordinate; empty for a prior
+    without truncation."""
+    prior = priors.get(config.prior, config.arm)
+    if not prior.truncatable:
+        return {}
+    uniforms, labels = priors.uniforms(10, config.latent_dim, _fixed_stream()), labels_in_turn(config, 10)
+    return {share: generate(generator, prior.icdf(prior.truncate(uniforms, share)), labels) for share in shares}
+
+
+def journey(generator: nn.Module, config: Config, images: int = 5, frames: int = 18) -> list[torch.Tensor]:
+    """A uint8 (images, 3, R, R) a frame: each latent on its way to the next, the last to the first."""
+    prior = priors.get(config.prior, config.arm)
+    start = priors.uniforms(images, config.latent_dim, _fixed_stream())
+    labels = labels_in_turn(config, images)
+    shares = np.linspace(0, 1, frames, endpoint=False)
+    return [generate(generator, prior.interpolate(start, start.roll(-1, 0), float(t)), labels) for t in shares]

@@ -6,18 +6,26 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 
 import ganlab
-
-if TYPE_CHECKING:
-    pass
-
-
 from ganlab.errors import ConfigError
+
+
+def device(wanted: str) -> torch.device:
+    """``auto``, ``cpu`` or ``cuda`` -> the device. Raises ``ConfigError`` for a GPU that is not there."""
+    found = torch.cuda.is_available()
+    if wanted == "cuda" and not found:
+        raise ConfigError("device is cuda, but torch finds no GPU here: use device cpu or auto")
+    return torch.device("cuda" if found and wanted != "cpu" else "cpu")
+
+
+def precision(wanted: str, device: torch.device) -> str:
+    """``auto``, ``bf16`` or ``fp32`` -> what a training multiplies in on the device."""
+    return native_precision(device) if wanted == "auto" else wanted
 
 
 def native_precision(device: torch.device) -> str:
@@ -66,10 +74,3 @@ def _cpu_name() -> str:
         return re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text()).group(1)
     except (OSError, AttributeError):
         return platform.processor() or platform.machine()
-
-
-def device(wanted: str) -> torch.device:
-    found = torch.cuda.is_available()
-    if wanted == "cuda" and not found:
-        raise ConfigError("device is cuda, but torch finds no GPU here: use device cpu or auto")
-    return torch.device("cuda" if found and wanted != "cpu" else "cpu")

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from tqdm import tqdm
 
 from ganlab import notebooks
-from ganlab.training.step import Event
+from ganlab.training.loop import Event
 
 LINE_SECONDS = 30.0  # between two lines of a log: it stays short over hours
 REDRAW_SECONDS = 2.0  # at least, between two drawings of the live curves

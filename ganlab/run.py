@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import filelock
+import numpy as np
 import pandas as pd
 import torch
 from safetensors import SafetensorError, safe_open
@@ -29,7 +30,7 @@ from ganlab.networks.build import build
 if TYPE_CHECKING:
     from IPython.display import Image
     from matplotlib.figure import Figure
-from ganlab.files import clear_os_errors, figure_png, tile, write_atomic, write_png
+from ganlab.files import clear_os_errors, figure_png, read_png, tile, write_atomic, write_png
 
 LOCK_SECONDS = 2.0  # to wait for a folder: whoever only asks whether it is locked, or was just killed, lets go of it
 GENERATORS = ("generator.safetensors", "best.safetensors")  # the final one, the best one
@@ -87,6 +88,7 @@ class Run:
             return
         kept, done = self._read("config.json"), self.finished_epochs
         before = Config.from_dict(kept["config"])  # a field younger than the run has its default there
+        before = before.resolved(data.names, "auto")  # as runs were kept before their config was resolved
         if before.identity(kept["data"]["fingerprint"]) != config.identity(data.fingerprint):
             fields = config.differences(before)
             if kept["data"]["fingerprint"] != data.fingerprint:
@@ -142,6 +144,10 @@ class Run:
         """Snapshot grids by epoch."""
         found = sorted((self.path / "samples").glob("epoch_*.png"))
         return {int(re.sub(r"\D", "", path.stem)): path for path in found}
+
+    def snapshots(self) -> dict[int, np.ndarray]:
+        """Snapshot grids by epoch, uint8 (H, W, 3)."""
+        return {epoch: read_png(path) for epoch, path in self.grids().items()}
 
     def _read(self, name: str) -> dict[str, Any]:
         try:

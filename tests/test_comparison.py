@@ -63,9 +63,7 @@ def test_histories_add_up_the_minutes_and_name_the_scores_alike(plan):
     run = Run(plan.runs[0].path).history
     ours = every[(every["cell"] == "fast") & (every["seed"] == 0)]
     assert ours["minutes"].iloc[-1] == pytest.approx(run["seconds"].sum() / 60)
-    assert ours["fd"].tolist() == run["fd_cifar_resnet"].tolist() and ours[list(comparison.SCORES)].notna().all(
-        axis=None
-    )
+    assert ours["fd"].tolist() == run["fd"].tolist() and ours[list(comparison.SCORES)].notna().all(axis=None)
 
 
 def frame(rows: list[tuple]) -> pd.DataFrame:
@@ -96,25 +94,6 @@ def test_intervals_end_where_no_score_can_lie():
     found = comparison.table(frame(wide).assign(recall=[0.1, 0.8], kid=[-1.0, 1.0])).iloc[0]
     assert (found["fd_low"], found["recall_low"], found["recall_high"]) == (0, 0, 1)
     assert found["kid_low"] < -1 and found["fd_high"] > 60
-
-
-def test_the_answer_ranks_cells_of_the_same_images_and_says_what_real_ones_score(plan):
-    said = comparison.answer(plan, comparison.histories(plan))
-    assert "`fast`" in said and "`t2`" in said and "one class" not in said
-    floor = comparison.floors(plan).loc["fast", "fd"]
-    assert f"real images score {floor:.0f}" in said and "1,000 generated against 160 training images" in said
-    assert comparison.answer(plan, frame([("fast", 0, 1.0, 100, 4.0)])).startswith("Fewer than two presets")
-
-
-def test_the_answer_gives_the_interval_over_the_seeds_where_there_are_two(plan):
-    said = comparison.answer(plan, frame([("fast", 0, 1, 9, 204.0), ("fast", 1, 1, 9, 206.0), ("t2", 0, 1, 9, 300.0)]))
-    assert "After 1.0 minutes of training (the scores nearest to that, of 1.0 to 1.0) the Frechet distances are" in said
-    assert "`fast` 205 (192 to 218), `t2` 300." in said  # 12.7062 times a standard error of 1
-
-
-def test_the_pace_is_that_of_the_cell_whose_seeds_differ_most():
-    rows = [("a", 0, 1.0, 50, 9.0), ("a", 0, 2.0, 100, 9.0), ("a", 1, 1.0, 55, 9.0), ("b", 0, 2.0, 2800, 9.0)]
-    assert "`a`, which differ most, saw 50 to 55 images a minute" in comparison.pace(frame(rows))
 
 
 def test_about_counts_parameters_and_times_what_is_done(plan):
@@ -161,11 +140,7 @@ def test_the_notebook_shows_every_preset(plan, tmp_path):
                                                             "out": str(plan.root)}, quiet=True)  # fmt: skip
     assert problems(path, executed=True) == []
     said = nbformat.writes(nbformat.read(path, as_version=4))
-    assert (
-        all(f"**{cell['name']}**" in said for cell in CELLS)
-        and "With at least one corner" in said
-        and "ConvTranspose2d 3 x 32 x 32" in said
-    )
+    assert all(f"**{cell['name']}**" in said for cell in CELLS) and "ConvTranspose2d 3 x 32 x 32" in said
     tables = [pd.read_csv(plan.root / f"equal_{name}.csv") for name in ("minutes", "images")]
     assert all(table["cell"].tolist() == ["fast", "t2", "one class"] for table in tables)
 

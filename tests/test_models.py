@@ -276,7 +276,7 @@ def test_t2_has_the_widths_of_its_source():
                                                   ("deviation", "MinibatchDeviation"), ("none", "Linear")])  # fmt: skip
 def test_d_parts_into_features_and_logit_before_it_compares_images(minibatch, first):
     _, _, d = built("conv-noise", minibatch=minibatch, d_dropout=0.0)
-    features, logit = networks.features_and_logit(d.eval())
+    features, logit = d.eval().features, d.logit
     assert kinds(logit)[0] == first
     images = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(logit(features(images)), d(images))

@@ -8,8 +8,17 @@ from torch.nn.utils.parametrize import register_parametrization
 
 from ganlab.config import Config
 from ganlab.networks import residual
-from ganlab.networks.layers import ConditionalNorm, DownsampleConv2d, Dropout, Projection, SpectralNorm, UpsampleConv2d
-from ganlab.networks.residual import Basis, Block, ClassConcat
+from ganlab.networks.layers import (
+    Basis,
+    Block,
+    ClassConcat,
+    ConditionalNorm,
+    DownsampleConv2d,
+    Dropout,
+    Projection,
+    SpectralNorm,
+    UpsampleConv2d,
+)
 
 FAMILIES = ["residual", "r3"]
 

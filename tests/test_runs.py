@@ -39,7 +39,7 @@ def test_a_run_leaves_its_promised_files(finished_run):
     }  # fmt: skip
     rights = {path.stat().st_mode for path in finished_run.path.glob("*.*")}
     assert len(rights) == 1  # who may read the config may read the generator
-    assert finished_run.config == SETTINGS
+    assert finished_run.config == SETTINGS.replace(precision=finished_run.metrics["precision"]), "resolved"
     assert finished_run.metrics["identity"] == json.loads((finished_run.path / "config.json").read_text())["identity"]
     assert {"date", "commit", "versions", "cpu", "threads", "gpu"} <= set(finished_run.metrics["provenance"])
 
@@ -47,7 +47,7 @@ def test_a_run_leaves_its_promised_files(finished_run):
 def test_checkpoints_and_generators_load_without_pickle(finished_run):
     torch.load(finished_run.checkpoint_path, weights_only=True)
     generator, config = finished_run.read_generator()
-    assert config == SETTINGS
+    assert config == finished_run.config
     assert not generator.training
 
 

@@ -18,8 +18,9 @@ from ganlab.presets import PRESETS
 from ganlab.run import Run
 from ganlab.training import losses
 from ganlab.training import step as training
-from ganlab.training.loop import train
-from ganlab.training.step import DivergedError, Training
+from ganlab.training.loop import Event, train
+from ganlab.training.state import DivergedError, Training
+from ganlab.training.step import DStatistics, Gan
 
 # Everything that draws random numbers is on: dropout, augmentation, instance noise.
 NOISY = TINY | {"instance_noise": 0.1, "diffaugment": ["color", "translation", "cutout"], "d_dropout": 0.2}
@@ -29,7 +30,7 @@ def config(preset: str = "conv-noise", **changes) -> Config:
     return Config.from_preset(preset, **{**NOISY, **changes})
 
 
-def run_to_the_end(settings: Config, path) -> list[training.Event]:
+def run_to_the_end(settings: Config, path) -> list[Event]:
     return list(train(settings, Run(path)))
 
 
@@ -72,7 +73,7 @@ def test_every_preset_trains_with_classes(tmp_path, preset):
 def test_penalties_are_weighed_and_added_up():
     real, fake = torch.rand(16, 3, 32, 32), -torch.rand(16, 3, 32, 32)
     weights = {"d_norm": "none", "d_dropout": 0.0, "gradient_penalty": 10.0, "r1": 0.5, "r2": 3.0}
-    session = Training(config("nyu-wgan", **weights), load_data(config()))
+    session = Gan(config("nyu-wgan", **weights))
     for weight in session.d.parameters():  # as drawn, D is so flat that R1 and R2 would not be seen beside the other
         weight.data.mul_(8)
     before = session.streams["augment"].get_state()
@@ -90,7 +91,7 @@ def test_penalties_are_weighed_and_added_up():
 def test_ds_accuracy_is_that_of_pairs_where_the_loss_is():
     """The relativistic loss leaves the level of D's logits open: only which of two is higher says anything."""
     quiet = {"diffaugment": [], "instance_noise": 0.0, "d_dropout": 0.0}
-    session = Training(config("r3gan-small", **quiet), load_data(config()))
+    session = Gan(config("r3gan-small", **quiet))
     real, fake = (0.1 * torch.randn(16, 3, 32, 32, generator=session.streams["augment"]) for _ in range(2))
     right = (session.d(real) > session.d(fake)).float().mean()
     session._logits = lambda images, labels: session.d(images) + 100
@@ -174,13 +175,13 @@ def test_a_polite_stop_saves_the_step_under_way(tmp_path, number, code):
 def test_runs_that_differ_only_in_their_prior_are_paired():
     first, second = (Training(config(prior=prior), load_data(config())) for prior in ("gaussian", "poisson"))
     for name in ("g", "d"):
-        for a, b in zip(getattr(first, name).parameters(), getattr(second, name).parameters(), strict=True):
+        for a, b in zip(getattr(first.gan, name).parameters(), getattr(second.gan, name).parameters(), strict=True):
             assert torch.equal(a, b)
     first.train_step(), second.train_step()
     for stream in ("data", "augment", "dropout", "prior"):
         assert torch.equal(first.streams[stream].get_state(), second.streams[stream].get_state()), stream
     assert torch.equal(first.order, second.order)
-    assert not torch.equal(next(first.g.parameters()), next(second.g.parameters()))
+    assert not torch.equal(next(first.gan.g.parameters()), next(second.gan.g.parameters()))
 
 
 def test_latent_seed_moves_the_latents_and_nothing_else():
@@ -246,7 +247,7 @@ def test_events_tell_the_whole_story(tmp_path):
 
 @pytest.mark.parametrize("loss", ["relativistic", "hinge"])
 def test_a_paired_loss_hands_g_the_real_logits_too_and_leaves_d_alone(loss):
-    session = Training(config("fast", loss=loss), load_data(config()))
+    session = Gan(config("fast", loss=loss))
     handed = []
     session.loss = session.loss._replace(generator=lambda fake, real: handed.append(real) or fake.mean())
     before = [p.clone() for p in session.d.parameters()]
@@ -258,7 +259,7 @@ def test_a_paired_loss_hands_g_the_real_logits_too_and_leaves_d_alone(loss):
 
 def test_feature_matching_brings_the_features_of_generated_images_nearer_to_the_real_ones_and_leaves_d_alone():
     changes = {"diffaugment": [], "instance_noise": 0.0, "d_dropout": 0.0, "g_dropout": 0.0}
-    session = Training(config(feature_matching=1e6, **changes), load_data(config()))
+    session = Gan(config(feature_matching=1e6, **changes))
     z, real = session.prior.sample(16, 16, session.streams["prior"]), torch.ones(16, 3, 32, 32)
     before = [p.clone() for p in session.d.parameters()]
 
@@ -277,7 +278,8 @@ def test_feature_matching_brings_the_features_of_generated_images_nearer_to_the_
 def test_real_augmentation_leaves_generated_images_alone():
     session = Training(config(real_augment=["crop"], diffaugment=[], instance_noise=0.0), load_data(config()))
     seen = []
-    session.discriminator_step = lambda real, fake, labels: seen.append((real, fake)) or (torch.zeros(()),) * 5
+    blind = DStatistics(*[torch.zeros(())] * 5)
+    session.gan.discriminator_step = lambda real, fake, labels: seen.append((real, fake)) or blind
     session.train_step()
     (real, fake), chosen = seen[0], session.order[:16]
     assert not torch.equal(real, training.to_float(session.images[chosen]))
@@ -300,15 +302,15 @@ def test_d_learns_and_g_answers(tmp_path):
     assert contrast[12] > 1.2 * contrast[1]
 
 
-@pytest.mark.filterwarnings("ignore::ganlab.metrics.DegenerateWarning")
+@pytest.mark.filterwarnings("ignore::ganlab.scoring.metrics.DegenerateWarning")
 def test_a_best_of_another_extractor_is_no_match_for_this_one(tmp_path):
     settings = config(eval_every=1, epochs=1)
     run_to_the_end(settings, tmp_path)
     state = Run(tmp_path).read_checkpoint()
-    state["counters"]["best"] = {"epoch": 1, "fd_efficientnet_lite0": 0.001}
+    state["counters"]["best"] = {"epoch": 1, "extractor": "efficientnet_lite0", "fd": 0.001}
     Run(tmp_path).write_checkpoint(state)
     best = run_to_the_end(settings.replace(epochs=2), tmp_path)[-1].row["best"]
-    assert best["epoch"] == 2 and "fd_cifar_resnet" in best
+    assert best["epoch"] == 2 and best["extractor"] == "cifar_resnet"
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpoint(tmp_path):

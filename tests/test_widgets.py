@@ -12,7 +12,7 @@ from conftest import TINY
 from ganlab import latents as latent_space
 from ganlab import networks, priors
 from ganlab.config import Config
-from ganlab.explorer import panels
+from ganlab.explorer import panels, parts
 from ganlab.files import read_png
 from ganlab.latents import labels_in_turn
 from ganlab.networks.generators import generate
@@ -52,7 +52,7 @@ def said(panel: ipywidgets.Widget) -> str:
 
 def saved(panel: ipywidgets.Widget, folder, monkeypatch) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """(pixels, arrays) that the save button leaves."""
-    monkeypatch.setattr(panels, "SAVED", folder)
+    monkeypatch.setattr(parts, "SAVED", folder)
     shutil.rmtree(folder, ignore_errors=True)
     controls(panel)["save"].click()
     (picture,), (arrays,) = folder.glob("*.png"), folder.glob("*.npz")
@@ -170,7 +170,7 @@ def test_a_missing_or_broken_run_is_a_sentence_in_the_panel(runs, tmp_path):
 
 def test_moves_that_were_overtaken_are_not_drawn():
     drawn, state = [], {"value": 0}
-    latest = panels.Latest(lambda: drawn.append(state["value"]))
+    latest = parts.Latest(lambda: drawn.append(state["value"]))
 
     async def burst() -> None:
         for value in range(100):

@@ -1,16 +1,8 @@
 """Every figure: takes tables and images, returns matplotlib figures."""
 
-from ganlab.figures.images import (
-    animation,
-    directions,
-    images,
-    interpolation,
-    named_sheet,
-    real_and_generated,
-    truncation,
-)
+from ganlab.figures.images import animation, directions, images, named_sheet, neighbours, real_and_generated, truncation
 from ganlab.figures.presets import presets_accuracies, presets_games, presets_race
-from ganlab.figures.scores import class_histogram, classification, neighbours, precision_recall, race
+from ganlab.figures.scores import class_histogram, classification, precision_recall, race
 from ganlab.figures.study import (
     arrows,
     collapse,
@@ -26,7 +18,7 @@ from ganlab.figures.study import (
     verdict,
 )
 from ganlab.figures.style import COLOURS, new_figure, show
-from ganlab.figures.training import curves, draw_curves, scores, snapshots
+from ganlab.figures.training import curves, draw_curves, score_curves, snapshots
 
 __all__ = [
     "COLOURS",
@@ -42,7 +34,6 @@ __all__ = [
     "forest",
     "forest_cells",
     "images",
-    "interpolation",
     "interpolation_strips",
     "latent_distributions",
     "learning_curves",
@@ -57,7 +48,7 @@ __all__ = [
     "prior_grids",
     "race",
     "real_and_generated",
-    "scores",
+    "score_curves",
     "show",
     "snapshots",
     "swap_heatmap",

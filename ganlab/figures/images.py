@@ -1,24 +1,15 @@
-"""Figures of images: sheets, paths between latents, directions, truncation."""
+"""Figures of images: sheets, rows with names, animations."""
 
 import io
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 from matplotlib.figure import Figure
 from PIL import Image
-from torch import nn
 
-from ganlab import priors
-from ganlab.config import Config
-from ganlab.figures.style import (
-    fewer_colours,
-    sheet_figure,
-    words_figure,
-)
+from ganlab.figures.style import fewer_colours, new_figure, sheet_figure, show, words_figure
 from ganlab.files import tile
-from ganlab.latents import EVALUATION_SEED, REACH, labels_in_turn
-from ganlab.latents import directions as leading_directions
-from ganlab.networks.generators import generate
 
 
 def images(pictures: torch.Tensor, columns: int = 8) -> Figure:
@@ -35,55 +26,23 @@ def real_and_generated(real: torch.Tensor, generated: torch.Tensor, columns: int
     return sheet_figure(np.concatenate([left, gap, right], 1), across=("real", "generated"))
 
 
-def interpolation(generator: nn.Module, config: Config, strips: int = 4, steps: int = 10) -> Figure:
-    """From one latent to another along the path that keeps the prior: a strip a pair and, if conditional, a class."""
-    prior = priors.get(config.prior, config.arm)
-    stream = torch.Generator().manual_seed(EVALUATION_SEED + 1)
-    start, end = (priors.uniforms(strips, config.latent_dim, stream) for _ in range(2))
-    latents = torch.stack([prior.interpolate(start, end, t) for t in np.linspace(0, 1, steps)], 1).flatten(0, 1)
-    labels = labels_in_turn(config, strips)
-    labels = None if labels is None else labels.repeat_interleave(steps)
-    return images(generate(generator, latents, labels), columns=steps)
+def directions(pictures: torch.Tensor, moves: Sequence[float]) -> Figure:
+    """A row for each direction, a column a move (``latents.along_directions``)."""
+    names = [f"direction {place + 1}" for place in range(len(pictures) // len(moves))]
+    return named_sheet(pictures, len(moves), names, tuple(f"{move:+.1f}" for move in moves))
 
 
-def directions(generator: nn.Module, config: Config, k: int = 5, steps: int = 9, reach: float = REACH) -> Figure:
-    """A row for each of G's k leading directions (``models.directions``): one latent moved along it, up to ``reach``
-    standard deviations of a coordinate to either side."""
-    prior = priors.get(config.prior, config.arm, config.latent_dim)
-    stream = torch.Generator().manual_seed(EVALUATION_SEED + 1)
-    latent = prior.sample(1, config.latent_dim, stream)
-    ways = leading_directions(generator, min(k, config.latent_dim))[0]
-    moves = np.linspace(-reach, reach, steps)
-    latents = torch.cat([latent + prior.std * move * way for way in ways for move in moves.tolist()])
-    labels = labels_in_turn(config, 1)
-    pictures = generate(generator, latents, None if labels is None else labels.repeat(len(latents)))
-    names = [f"direction {place + 1}" for place in range(len(ways))]
-    return named_sheet(pictures, steps, names, tuple(f"{move:+.1f}" for move in moves))
+def truncation(rows: Mapping[float, torch.Tensor]) -> Figure:
+    """A row for each share that truncation keeps (``latents.truncations``), a column the same uniforms."""
+    if not rows:
+        return words_figure("truncation is not defined for this prior")
+    names = [f"share {share:g}" for share in rows]
+    return named_sheet(torch.cat(list(rows.values())), len(next(iter(rows.values()))), names)
 
 
-def truncation(generator: nn.Module, config: Config, shares: tuple[float, ...] = (1.0, 0.7, 0.4, 0.1)) -> Figure:
-    """A row for each share of every coordinate that truncation keeps, a column the same uniforms; for a prior without
-    truncation a sentence."""
-    prior = priors.get(config.prior, config.arm)
-    if not prior.truncatable:
-        return words_figure(f"truncation is not defined for {prior.name}")
-    stream = torch.Generator().manual_seed(EVALUATION_SEED + 1)
-    uniforms, labels = priors.uniforms(10, config.latent_dim, stream), labels_in_turn(config, 10)
-    rows = [generate(generator, prior.icdf(prior.truncate(uniforms, share)), labels) for share in shares]
-    return named_sheet(torch.cat(rows), 10, [f"share {share:g}" for share in shares])
-
-
-def animation(generator: nn.Module, config: Config, images: int = 5, frames: int = 18) -> bytes:
-    """An animated PNG: ``images`` latents side by side, each on its way to the next and the last to the first, on the
-    path that keeps the prior."""
-    prior = priors.get(config.prior, config.arm)
-    stream = torch.Generator().manual_seed(EVALUATION_SEED + 1)
-    start = priors.uniforms(images, config.latent_dim, stream)
-    labels = labels_in_turn(config, images)
-    sheets = []
-    for t in np.linspace(0, 1, frames, endpoint=False):
-        drawn = generate(generator, prior.interpolate(start, start.roll(-1, 0), float(t)), labels)
-        sheets.append(Image.fromarray(tile(fewer_colours(drawn), images).repeat(2, 0).repeat(2, 1)))
+def animation(frames: Sequence[torch.Tensor]) -> bytes:
+    """An animated PNG of frames uint8 (N, 3, R, R), the N images side by side (``latents.journey``)."""
+    sheets = [Image.fromarray(tile(fewer_colours(f), len(f)).repeat(2, 0).repeat(2, 1)) for f in frames]
     file = io.BytesIO()
     sheets[0].save(file, format="PNG", save_all=True, append_images=sheets[1:], duration=120, loop=0)
     return file.getvalue()
@@ -95,4 +54,17 @@ def named_sheet(pictures: torch.Tensor, columns: int, names: list[str], across: 
     figure = sheet_figure(sheet, across, tuple(name.replace("_", "\n") if len(name) > 12 else name for name in names))
     for text in figure.axes[0].texts:
         text.set_fontsize(7)
+    return figure
+
+
+def neighbours(generated: torch.Tensor, nearest: torch.Tensor, distances: torch.Tensor, real_distance: float) -> Figure:
+    """Generated images in one row, the training image nearest to each below it, and how far it is."""
+    figure, axes = new_figure(2, len(generated), 10, 2.7)
+    for row, pictures in enumerate((generated, nearest)):
+        for axis, picture in zip(axes[row], pictures, strict=True):
+            show(axis, picture.permute(1, 2, 0).numpy())
+    for axis, distance in zip(axes[1], distances, strict=True):
+        axis.set_title(f"{distance:.2f}", fontsize=8)
+    title = f"generated, and the nearest training image (distance; real test images: median {real_distance:.2f})"
+    figure.suptitle(title, fontsize=10)
     return figure

@@ -1,24 +1,10 @@
-"""Figures of scores: neighbours, precision and recall, classes, races, classification accuracy."""
+"""Figures of scores: precision and recall, classes, races, classification accuracy."""
 
 import numpy as np
 import pandas as pd
-import torch
 from matplotlib.figure import Figure
 
-from ganlab.figures.style import COLOURS, FAKE, GENERATOR, REAL, new_figure, show
-
-
-def neighbours(generated: torch.Tensor, nearest: torch.Tensor, distances: torch.Tensor, real_distance: float) -> Figure:
-    """Generated images in one row, the training image nearest to each below it, and how far it is."""
-    figure, axes = new_figure(2, len(generated), 10, 2.7)
-    for row, pictures in enumerate((generated, nearest)):
-        for axis, picture in zip(axes[row], pictures, strict=True):
-            show(axis, picture.permute(1, 2, 0).numpy())
-    for axis, distance in zip(axes[1], distances, strict=True):
-        axis.set_title(f"{distance:.2f}", fontsize=8)
-    title = f"generated, and the nearest training image (distance; real test images: median {real_distance:.2f})"
-    figure.suptitle(title, fontsize=10)
-    return figure
+from ganlab.figures.style import COLOURS, FAKE, GENERATOR, REAL, new_figure
 
 
 def precision_recall(table: pd.DataFrame) -> Figure:
@@ -26,11 +12,10 @@ def precision_recall(table: pd.DataFrame) -> Figure:
     figure, axes = new_figure(1, 2, 8, 3.6)
     pairs = (("recall", "precision"), ("coverage", "density"))
     for axis, (x, y) in zip(axes[0], pairs, strict=True):
-        rows = table[table["metric"].str.startswith((x, y))]
+        rows = table[table["metric"].isin((x, y))]
         for colour, ((extractor, split), group) in zip(COLOURS, rows.groupby(["extractor", "split"]), strict=False):
-            found = group.set_index(group["metric"].str.split("_").str[0])
-            count = found["generated"].iloc[0]
-            label = f"{extractor}, {count} against {split}"
+            found = group.set_index("metric")
+            label = f"{extractor}, {found['generated'].iloc[0]} against {split}"
             axis.plot(found.loc[x, "value"], found.loc[y, "value"], "o", color=colour, label=label)
             axis.plot(found.loc[x, "floor"], found.loc[y, "floor"], "x", color=colour)
         axis.set(xlabel=f"{x} (diversity)", ylabel=f"{y} (quality)", xlim=(0, 1.02))
@@ -58,42 +43,44 @@ def class_histogram(generated: pd.Series, real: pd.Series) -> Figure:
 
 def race(rows: pd.DataFrame) -> Figure:
     """Frechet distance over minutes of training, a panel for each of ``classes``: a thin line a run, a thick one for
-    the mean of each contender."""
-    distance = next(name for name in rows if name.startswith("fd_") and not name.endswith("_floor"))
-    unit = f"Frechet distance\n({distance.removeprefix('fd_')}, squared feature units)"
+    the mean of each contender. rows: contender, classes, seed, minutes, extractor, value, floor."""
+    unit = f"Frechet distance\n({rows['extractor'].iloc[0]}, squared feature units)"
     panels = list(rows.groupby("classes", sort=False))
     figure, axes = new_figure(1, len(panels), 5 * len(panels), 4)
     for axis, (classes, panel) in zip(axes[0], panels, strict=True):
         for colour, (contender, runs) in zip(COLOURS, panel.groupby("contender", sort=False), strict=False):
             for _, run in runs.groupby("seed"):
-                axis.plot(run["minutes"], run[distance], color=colour, linewidth=0.7, alpha=0.5)
-            mean, seeds = runs.groupby("minutes")[distance].mean(), runs["seed"].nunique()
+                axis.plot(run["minutes"], run["value"], color=colour, linewidth=0.7, alpha=0.5)
+            mean, seeds = runs.groupby("minutes")["value"].mean(), runs["seed"].nunique()
             label = f"{contender} ({seeds} seed{'s' * (seeds > 1)})"
             axis.plot(mean.index, mean, "o-", color=colour, markersize=3, label=label)
-        axis.axhline(panel["fd_floor"].iloc[0], color="0.4", linestyle=":", label="real images (floor)")
+        axis.axhline(panel["floor"].iloc[0], color="0.4", linestyle=":", label="real images (floor)")
         axis.set(xlabel="minutes of training", ylabel=unit, yscale="log", title=classes)
         axis.grid(alpha=0.25)
         axis.legend(fontsize=8, frameon=False)
     return figure
 
 
-def classification(rows: pd.DataFrame) -> Figure:
-    """Test accuracy over real images a class, with and without synthetic ones beside them, from rows of
-    ``augmentation.classify``; as a band what synthetic images alone reach. Bars and band: 95 % Student intervals."""
-    from ganlab.scoring import augmentation
-
-    table = augmentation.summary(rows)
+def classification(table: pd.DataFrame) -> Figure:
+    """Test accuracy over real images a class, with and without synthetic ones beside them, from a table of
+    ``augmentation.summary``; as a band what synthetic images alone reach. Bars and band: 95 % Student intervals."""
     figure, ((axis,),) = new_figure(1, 1, 6.5, 4)
-    for name, colour, shift in (
-        (augmentation.REAL, REAL, 0.98),
-        (augmentation.BOTH, GENERATOR, 1.02),
-    ):  # bars side by side
+    for name, colour, shift in (("real", REAL, 0.98), ("real and synthetic", GENERATOR, 1.02)):  # bars side by side
         group = table[table["training_set"] == name]
         reach = (group["accuracy"] - group["low"]).fillna(0)
-        axis.errorbar(group["real"] * shift, group["accuracy"], reach, fmt="o-", color=colour, markersize=4,
-                      capsize=3, linewidth=1.3, label=name)  # fmt: skip
-    for row in table[table["training_set"] == augmentation.SYNTHETIC].itertuples():
-        axis.axhline(row.accuracy, color=FAKE, linestyle="--", linewidth=1.3, label=f"{row.training_set} alone")
+        axis.errorbar(
+            group["real"] * shift,
+            group["accuracy"],
+            reach,
+            fmt="o-",
+            color=colour,
+            markersize=4,
+            capsize=3,
+            linewidth=1.3,
+            label=name,
+        )
+    for row in table[table["training_set"] == "synthetic"].itertuples():
+        axis.axhline(row.accuracy, color=FAKE, linestyle="--", linewidth=1.3, label="synthetic alone")
         if row.low < row.high:
             axis.axhspan(row.low, row.high, color=FAKE, alpha=0.2, linewidth=0)
     ticks = sorted(set(table["real"]) - {0})
@@ -101,6 +88,6 @@ def classification(rows: pd.DataFrame) -> Figure:
     axis.set_xticks(ticks, [str(k) for k in ticks])
     axis.minorticks_off()
     axis.grid(alpha=0.25)
-    words = f"mean and 95 % interval, {rows['seed'].nunique()} seeds"
+    words = f"mean and 95 % interval, {table['seeds'].max()} seeds"
     axis.legend(fontsize=8, frameon=False, title=words, title_fontsize=8)
     return figure

@@ -274,7 +274,7 @@ def precision_recall_plane(runs: pd.DataFrame, floors: pd.Series, cell: str) -> 
 def learning_curves(histories: pd.DataFrame, floor: float | None = None) -> Figure:
     """Frechet distance over images seen: a line a prior for the mean over seeds, a band from the best to the worst."""
     figure, ((axis,),) = new_figure(1, 1, 10, 4.2)
-    column = next((name for name in histories if name.startswith(("fd_", "fid"))), None)
+    column = next((name for name in histories if name.startswith(("fd", "fid"))), None)
     scored = histories.dropna(subset=column) if column else histories
     if column is None or scored.empty:
         _no_runs(axis)

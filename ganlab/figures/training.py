@@ -1,5 +1,6 @@
 """Figures of one training: curves, scores on the way, snapshots."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -9,21 +10,21 @@ import torch
 from matplotlib.figure import Figure
 
 from ganlab.figures.style import FAKE, GENERATOR, REAL, fewer_colours, new_figure, sheet_figure, words_figure
-from ganlab.files import read_png
-from ganlab.run import Run
+from ganlab.scoring.metrics import shown_name
 
 
-def snapshots(run: Run, most: int = 6, columns: int = 8) -> Figure:
-    """A row an epoch, a column a latent: the first ``columns`` images of the grids that the run drew, at most ``most``
-    of them."""
-    grids = run.grids()
+def snapshots(grids: Mapping[int, np.ndarray], most: int = 6, columns: int = 8, gap: int = 1) -> Figure:
+    """A row an epoch, a column a latent: the first row of at most ``most`` grids (``Run.snapshots``).
+
+    grids: epoch -> sheet uint8 (H, W, 3) of square images, 8 a row, ``gap`` pixels between them.
+    """
     if not grids:
         return words_figure("the grids that were drawn while it trained are not kept here")
     epochs = sorted(grids)
     chosen = [epochs[i] for i in np.unique(np.linspace(0, len(epochs) - 1, min(most, len(epochs))).round().astype(int))]
-    side = run.config.resolution
+    side = (grids[chosen[0]].shape[1] + gap) // 8 - gap
     rows = [
-        np.pad(read_png(grids[epoch])[:side, : columns * (side + 1) - 1], ((0, 1), (0, 0), (0, 0)), constant_values=255)
+        np.pad(grids[epoch][:side, : columns * (side + gap) - gap], ((0, gap), (0, 0), (0, 0)), constant_values=255)
         for epoch in chosen
     ]
     sheet = fewer_colours(torch.from_numpy(np.concatenate(rows))).numpy()
@@ -61,9 +62,9 @@ def draw_curves(axes: list[plt.Axes], history: pd.DataFrame) -> None:
     axes[2].set_ylim(0)
 
 
-def scores(history: pd.DataFrame, metrics: dict[str, Any]) -> Figure:
+def score_curves(history: pd.DataFrame, metrics: Mapping[str, Any]) -> Figure:
     """Frechet distance and Inception score of the averaged generator over training, with the floor of real images."""
-    scored = [name for name in history if name.startswith(("fd_", "fid", "is_"))]
+    scored = [name for name in ("fd", "is") if name in history]
     figure, axes = new_figure(1, max(len(scored), 1), 10, 3)
     if not scored:
         axes[0, 0].text(0.5, 0.5, "not scored while it trained (eval_every was 0)", ha="center")
@@ -75,12 +76,13 @@ def scores(history: pd.DataFrame, metrics: dict[str, Any]) -> Figure:
         axis.plot(rows["epoch"], rows[name], "o-", markersize=3, color=GENERATOR, label="averaged generator")
         if name in floor:
             axis.axhline(floor[name], color=REAL, linestyle="--", label="real test images")
-        if name.startswith("f"):
+        if name == "fd":
             axis.set_yscale("log")
-            if name in best:
+            if name in best and best["extractor"] == about.get("extractor"):
                 words = f"best, epoch {best['epoch']}"
                 axis.plot(best["epoch"], best[name], "*", markersize=11, color=FAKE, label=words)
-        axis.set(title=f"{name}, {about['generated']} images" if about else name, xlabel="epoch")
+        words = shown_name(name, about.get("extractor", ""))
+        axis.set(title=f"{words}, {about['generated']} images" if about else words, xlabel="epoch")
         axis.title.set_fontsize(10)
         axis.grid(alpha=0.25, which="both")
         axis.legend(fontsize=8, frameon=False)

@@ -2,18 +2,17 @@
 
 from ganlab.networks.build import build, summary
 from ganlab.networks.classifier import Classifier, ClassifierError, read_classifier
-from ganlab.networks.discriminators import DISCRIMINATORS, features_and_logit
 from ganlab.networks.ema import Ema
-from ganlab.networks.generators import GENERATORS, generate
+from ganlab.networks.families import Discriminator, Generator
+from ganlab.networks.generators import generate
 
 __all__ = [
-    "DISCRIMINATORS",
-    "GENERATORS",
     "Classifier",
     "ClassifierError",
+    "Discriminator",
     "Ema",
+    "Generator",
     "build",
-    "features_and_logit",
     "generate",
     "read_classifier",
     "summary",

@@ -4,31 +4,25 @@ Nothing here draws from torch's global random state: weights and dropout use the
 """
 
 import copy
-from functools import partial
 
 import torch
 from torch import nn
 from torch.nn.utils.parametrize import is_parametrized, register_parametrization
 
+from ganlab.choices import DISCRIMINATORS, GENERATORS, function
 from ganlab.config import Config
-from ganlab.networks.discriminators import (
-    DISCRIMINATORS,
-)
-from ganlab.networks.generators import (
-    GENERATORS,
-)
-from ganlab.networks.layers import (
-    Dropout,
-    SpectralNorm,
-)
+from ganlab.networks.layers import Dropout, SpectralNorm
 
 
 def build(config: Config, init: torch.Generator, dropout: torch.Generator | None = None) -> tuple[nn.Module, nn.Module]:
     """(G, D) of the config on the CPU, weights drawn from ``init``, dropout drawing from ``dropout``."""
     with torch.random.fork_rng(devices=[]):  # the layers' own initialisation is overwritten below
-        networks = GENERATORS[config.generator](config), DISCRIMINATORS[config.discriminator](config)
+        networks = (
+            function("generator", GENERATORS, config.generator)(config),
+            function("discriminator", DISCRIMINATORS, config.discriminator)(config),
+        )
         for network in networks:
-            getattr(network, "initialise", partial(_initialise, network))(init)
+            network.initialise(init)
             for module in network.modules():
                 if isinstance(module, Dropout):
                     module.stream = dropout
@@ -37,20 +31,6 @@ def build(config: Config, init: torch.Generator, dropout: torch.Generator | None
                 if isinstance(module, nn.Conv2d | nn.Linear | nn.Embedding):
                     register_parametrization(module, "weight", SpectralNorm(module.weight, init))
     return networks
-
-
-@torch.no_grad()
-def _initialise(network: nn.Module, stream: torch.Generator) -> None:
-    """Weights N(0, 0.02), batch-norm scales N(1, 0.02), biases 0 (Radford 2016, section 4): for networks without an
-    ``initialise`` of their own."""
-    for module in network.modules():
-        own = dict(module.named_parameters(recurse=False))
-        if not own:
-            continue
-        is_norm = isinstance(module, nn.modules.batchnorm._BatchNorm)
-        own["weight"].normal_(1.0 if is_norm else 0.0, 0.02, generator=stream)
-        if own.get("bias") is not None:
-            own["bias"].zero_()
 
 
 @torch.no_grad()

@@ -5,21 +5,11 @@ those under the same names; outputs and gradients are tested against them.
 """
 
 import math
+from collections import OrderedDict
 
 import torch
 import torch.nn.functional as F
 from torch import nn
-
-from ganlab.config import Config
-
-
-def dropout(p: float) -> list[nn.Module]:
-    return [Dropout(p)] if p else []
-
-
-def doublings(config: Config) -> int:
-    """How many doublings lead from 4x4 to the resolution."""
-    return int(math.log2(config.resolution // 4))
 
 
 class Dropout(nn.Module):
@@ -40,13 +30,65 @@ class Dropout(nn.Module):
         return f"p={self.p}"
 
 
+def dropout(p: float) -> list[nn.Module]:
+    return [Dropout(p)] if p else []
+
+
+def doublings(resolution: int, start: int = 4) -> int:
+    """How many doublings lead from ``start`` to the resolution."""
+    return int(math.log2(resolution // start))
+
+
 class Network(nn.Sequential):
-    """Layers in order; labels go to those that have ``takes_labels``."""
+    """Layers in order; labels go to those that have ``takes_labels``. A slice is a network of the same layers."""
+
+    def __getitem__(self, index: int | slice) -> nn.Module:
+        if isinstance(index, slice):
+            return Network(OrderedDict(list(self._modules.items())[index]))
+        return super().__getitem__(index)
 
     def forward(self, x: torch.Tensor, labels: torch.Tensor | None = None) -> torch.Tensor:
         for layer in self:
             x = layer(x, labels) if getattr(layer, "takes_labels", False) else layer(x)
         return x
+
+
+class Block(nn.Module):
+    """shortcut(x) + branch(x), where the branch may drop channels at its end and pass labels to its norms."""
+
+    takes_labels = True
+
+    def __init__(self, *branch: nn.Module, shortcut: nn.Module, dropout: float) -> None:
+        super().__init__()
+        self.branch = Network(*branch, *([Dropout(dropout)] if dropout else []))
+        self.shortcut = shortcut
+
+    def forward(self, x: torch.Tensor, labels: torch.Tensor | None = None) -> torch.Tensor:
+        return self.shortcut(x) + self.branch(x, labels)
+
+
+class ClassConcat(nn.Module):
+    """Appends to z (N, d) as many learnt coordinates of its class: (N, 2d)."""
+
+    takes_labels = True
+
+    def __init__(self, latent_dim: int, classes: int) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(classes, latent_dim)
+
+    def forward(self, z: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        return torch.cat([z, self.embedding(labels)], 1)
+
+
+class Basis(nn.Module):
+    """Weighs (N, C, 1, 1) one learnt 4x4 image a channel: (N, C, 4, 4)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(channels, 4, 4))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * self.weight
 
 
 class ConditionalNorm(nn.Module):
@@ -77,6 +119,16 @@ class Projection(nn.Module):
 
     def forward(self, features: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         return self.linear(features) + (self.embedding(labels) * features).sum(1, keepdim=True)
+
+
+def batch_norm(norm: nn.BatchNorm1d | nn.BatchNorm2d, classes: int) -> nn.Module:
+    """The norm, or one with a scale and a shift for each class; classes: 0 where the network is not conditional."""
+    return ConditionalNorm(norm, classes) if classes else norm
+
+
+def dense_logit(features: int, classes: int) -> list[nn.Module]:
+    """From features (N, F) to logits (N,); classes: 0 where the network is not conditional."""
+    return [Projection(features, classes) if classes else nn.Linear(features, 1), nn.Flatten(0)]
 
 
 class MinibatchDiscrimination(nn.Module):

@@ -7,11 +7,8 @@ steps. Never trains a generator, never chooses anything by the test images.
 """
 
 import hashlib
-import json
-import math
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -21,7 +18,6 @@ from ganlab.config import Config
 from ganlab.data import ImageSet
 from ganlab.errors import GanlabError
 from ganlab.latents import labels_in_turn, sample
-from ganlab.machine import provenance
 from ganlab.run import GENERATORS, Run
 from ganlab.scoring.classifier import Recipe, Session, accuracy
 from ganlab.scoring.evaluate import references
@@ -37,11 +33,11 @@ REAL, BOTH, SYNTHETIC = TRAINING_SETS = ("real", "real and synthetic", "syntheti
 COLUMNS = ("real", "training_set", "seed", "synthetic", "images_seen", "test_accuracy", "made_with")
 SUMMARY = (
     *("real", "training_set", "seeds", "accuracy", "low", "high"),
-    *("pairs", "difference", "difference_low", "difference_high"),
+    *("pairs", "difference", "difference_low", "difference_high", "verdict"),
 )
 
 
-class CasError(GanlabError):
+class AugmentationError(GanlabError):
     """A run, or a number of real images, that no classification accuracy can be had for."""
 
 
@@ -57,19 +53,17 @@ def classify(run: Run, real: list[int], seeds: list[int]) -> Iterator[dict[str, 
     images seen, share of the test images called right, first 16 hex digits of the SHA-256 of the generator's file and
     the classifiers' recipe.
     The seed decides the real images, the latents, the initial weights and the order.
-    Raises ``CasError`` for a run or numbers that it cannot be had for, ``RunError`` for a run without a generator.
+    Raises ``AugmentationError`` for a run or numbers that it cannot be had for, ``RunError`` without a generator.
     """
     config = run.read_generator()[1]
     _check_request(run, config, real, seeds)
     train, test = references(config)
     _check_images(run, config, train, test, real)
-    made_with = hashlib.sha256((run.path / GENERATORS[0]).read_bytes() + repr((RECIPE, EPOCH)).encode()).hexdigest()[
-        :16
-    ]
+    made_with = _made_with(run)
     with run.lock():
         rows = read_rows(run).to_dict("records")
         if any(row["made_with"] != made_with for row in rows):
-            raise CasError(
+            raise AugmentationError(
                 f"{run.path / TABLE} was made with another {GENERATORS[0]} or another recipe of the classifiers: "
                 "delete the table to begin again, or restore what it was made with"
             )
@@ -79,18 +73,28 @@ def classify(run: Run, real: list[int], seeds: list[int]) -> Iterator[dict[str, 
             left = [(k, name) for k, name in wanted if (k, name, seed) not in done]
             drawn = _synthetic(run, config, train, seed) if any(name != REAL for _, name in left) else None
             for k, name in left:
-                session = Lesson(replace(RECIPE, seed=seed), *training_images(name, real_images(train, k, seed), drawn))
-                for _ in range(RECIPE.epochs):
-                    session.train_epoch()
-                right = round(accuracy(session.network, test.images, test.labels, RECIPE.batch_size), 4)
-                synthetic, seen = len(session.labels) - session.real, RECIPE.epochs * session.steps * RECIPE.batch_size
-                rows.append(dict(zip(COLUMNS, (k, name, seed, synthetic, seen, right, made_with), strict=True)))
+                lesson = Lesson(replace(RECIPE, seed=seed), *training_images(name, real_images(train, k, seed), drawn))
+                rows.append(dict(zip(COLUMNS, (k, name, seed, *_taught(lesson, test), made_with), strict=True)))
                 run.write(TABLE, lambda path: pd.DataFrame(rows).to_csv(path, index=False))
                 yield rows[-1]
 
 
+def _made_with(run: Run) -> str:
+    """16 hex digits of the generator's file and the classifiers' recipe."""
+    made_of = (run.path / GENERATORS[0]).read_bytes() + repr((RECIPE, EPOCH)).encode()
+    return hashlib.sha256(made_of).hexdigest()[:16]
+
+
+def _taught(lesson: "Lesson", test: ImageSet) -> tuple[int, int, float]:
+    """Trains to the end; (synthetic images, images seen, share of the test images called right)."""
+    for _ in range(RECIPE.epochs):
+        lesson.train_epoch()
+    right = round(accuracy(lesson.network, test.images, test.labels, RECIPE.batch_size), 4)
+    return len(lesson.labels) - lesson.real, RECIPE.epochs * lesson.steps * RECIPE.batch_size, right
+
+
 def read_rows(run: Run) -> pd.DataFrame:
-    """The rows that are kept so far, columns ``COLUMNS``. Raises ``CasError`` for a file that is damaged."""
+    """The rows that are kept so far, columns ``COLUMNS``. Raises ``AugmentationError`` for a file that is damaged."""
     path = run.path / TABLE
     if not path.exists():
         return pd.DataFrame(columns=list(COLUMNS))
@@ -99,7 +103,9 @@ def read_rows(run: Run) -> pd.DataFrame:
     except ValueError:
         rows = pd.DataFrame()
     if tuple(rows) != COLUMNS or rows.isna().any(axis=None):
-        raise CasError(f"{path} is damaged: it takes {', '.join(COLUMNS)} in every row; delete it to begin again")
+        raise AugmentationError(
+            f"{path} is damaged: it takes {', '.join(COLUMNS)} in every row; delete it to begin again"
+        )
     return rows
 
 
@@ -152,33 +158,35 @@ def _synthetic(run: Run, config: Config, train: ImageSet, seed: int) -> ImageSet
 
 def _check_request(run: Run, config: Config, real: list[int], seeds: list[int]) -> None:
     if not config.conditional:
-        raise CasError(f"{run.path} is not conditional, so its images have no classes: train one with --conditional")
+        raise AugmentationError(
+            f"{run.path} is not conditional, so its images have no classes: train one with --conditional"
+        )
     if config.resolution != RESOLUTION:
         side, taken = config.resolution, RESOLUTION
-        raise CasError(
+        raise AugmentationError(
             f"{run.path} draws {side}x{side} images and the classifiers take {taken}x{taken}: train one with "
             f"--resolution {taken}"
         )
     if min(real) < 1:
-        raise CasError(f"--real is {min(real)}: give at least 1 real image a class")
+        raise AugmentationError(f"--real is {min(real)}: give at least 1 real image a class")
     for option, given in (("--real", real), ("--seeds", seeds)):
         if twice := [number for number in given if given.count(number) > 1]:
-            raise CasError(f"{option} names {twice[0]} more than once: name each number once")
+            raise AugmentationError(f"{option} names {twice[0]} more than once: name each number once")
 
 
 def _check_images(run: Run, config: Config, train: ImageSet, test: ImageSet | None, real: list[int]) -> None:
     if test is None:
-        raise CasError(
+        raise AugmentationError(
             f"{run.path} was trained on {config.dataset} ({config.split}), which leaves no real images to test on: "
             "give a run on the train split of cifar10 or shapes"
         )
     counts = torch.bincount(train.labels, minlength=len(train.names)).tolist()
     fewest, name = min(zip(counts, train.names, strict=True))
     if max(real) > fewest:
-        raise CasError(f"--real is {max(real)} and {name} has {fewest} training images: give at most {fewest}")
+        raise AugmentationError(f"--real is {max(real)} and {name} has {fewest} training images: give at most {fewest}")
     places = RECIPE.epochs * EPOCH // 2
     if (most := places // len(train.names)) < max(real):
-        raise CasError(
+        raise AugmentationError(
             f"--real is {max(real)} for each of {len(train.names)} classes and a classifier sees {places} real images "
             f"beside synthetic ones: give at most {most}"
         )
@@ -192,8 +200,8 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
 
     accuracy: the mean over the seeds, a share, with its 95 % Student interval. Only of real and synthetic images:
     difference: the mean, over the ``pairs`` of one seed, of what they add to the accuracy of the same real images
-    alone, with its 95 % Student interval. An interval is nan under two seeds, and where all values are equal: that
-    says nothing of how they spread.
+    alone, with its 95 % Student interval; verdict: helped, hurt, or open. An interval is nan under two seeds, and where
+    all values are equal: that says nothing of how they spread.
     """
     table = rows.pivot(index="seed", columns=["real", "training_set"], values="test_accuracy")
     found = []
@@ -203,80 +211,7 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
                 continue
             values = table[k, name].dropna()
             paired = (values - table[k, REAL]).dropna() if name == BOTH and (k, REAL) in table else values[:0]
-            found.append((k, name, len(values), *mean_interval(values), len(paired), *mean_interval(paired)))
+            mean, low, high = mean_interval(paired)
+            verdict = "" if paired.empty else "helped" if low > 0 else "hurt" if high < 0 else "open"
+            found.append((k, name, len(values), *mean_interval(values), len(paired), mean, low, high, verdict))
     return pd.DataFrame(found, columns=list(SUMMARY))
-
-
-def findings(table: pd.DataFrame) -> list[str]:
-    """For each k of a summary one sentence: whether synthetic images helped, hurt, or neither was found."""
-    said = []
-    for row in table[table["pairs"] > 0].itertuples():
-        low, high = row.difference_low, row.difference_high
-        verdict = "neither help nor harm was found"
-        if low > 0 or high < 0:
-            verdict = f"synthetic images {'helped' if low > 0 else 'hurt'}"
-        interval = "no interval" if math.isnan(low) else f"95 % interval {100 * low:+.1f} to {100 * high:+.1f}"
-        said.append(
-            f"With {row.real} real image{'s' * (row.real > 1)} a class {verdict}: {100 * row.difference:+.1f} points "
-            f"of accuracy ({interval}, {row.pairs} seed{'s' * (row.pairs > 1)})."
-        )
-    return said
-
-
-def shown(table: pd.DataFrame) -> pd.DataFrame:
-    """A summary in words and per cent, for a reader."""
-    columns = {
-        "real images a class": table["real"].astype(str),
-        "training set": table["training_set"],
-        "seeds": table["seeds"].astype(str),
-        "accuracy, % (95 % interval)": _said(table, ("accuracy", "low", "high"), ".1f"),
-        "added to real alone, points (95 % interval)": _said(
-            table, ("difference", "difference_low", "difference_high"), "+.1f"
-        ),
-    }
-    return pd.DataFrame(columns)
-
-
-def describe(row: dict[str, Any]) -> str:
-    """One line for a classifier."""
-    counts = f"{row['real']} real a class, {row['synthetic']:,} synthetic"
-    return f"seed {row['seed']}, {row['training_set']} ({counts}): {100 * row['test_accuracy']:.1f} % right"
-
-
-def write_report(run: Run) -> Path:
-    """Writes classification.md, classification.json (command, rows, provenance) and figures/classification.png from the
-    rows that are kept in ``run``. Without new rows the date stays what it was."""
-    from ganlab import figures
-
-    rows, kept = read_rows(run), run.path / "classification.json"
-    record = json.loads(kept.read_text()) if kept.exists() else {}
-    table, about = summary(rows), record["provenance"] if record.get("rows") == len(rows) else provenance()
-    run.write_figure("classification", figures.classification(rows))
-    date, seen = about["date"][:10], " or ".join(f"{n:,}" for n in sorted(set(rows["images_seen"])))
-    seeds = " ".join(map(str, sorted(set(rows["seed"]))))
-    real = " ".join(str(k) for k in sorted(set(rows["real"])) if k)
-    command = f"ganlab classify --run {run.path} --real {real} --seeds {seeds}"
-    run.write_json("classification.json", {"command": command, "rows": len(rows), "provenance": about})
-    parts = [
-        "# Does synthetic data help a classifier?",
-        f"`{command}`, {date}, {about['cpu']}, torch {about['versions']['torch']}. Accuracy of small classifiers on "
-        f"real test images that neither they nor the generator learned from. Each saw {seen} images, half of them "
-        "synthetic where there were both.",
-        "\n".join(f"- {sentence}" for sentence in findings(table)),
-        shown(table).to_markdown(index=False, disable_numparse=True),
-        "![accuracy over real images](figures/classification.png)",
-        "Intervals: Student's, over seeds, each by itself and not corrected for how many there are. A seed decides the "
-        "real images, the latents and the classifier's initial weights; the generator is one and the same, so they say "
-        "nothing of another training of it. It learned from all training images of its run, also from those that the "
-        "classifiers were not given: this is what its images are worth, not what can be had from k images.",
-    ]
-    return run.write("classification.md", lambda path: path.write_text("\n\n".join(filter(None, parts)) + "\n"))
-
-
-def _said(table: pd.DataFrame, columns: tuple[str, str, str], digits: str) -> list[str]:
-    """``12.3 (11.1 to 13.5)``, without what is nan."""
-    said = []
-    for value, low, high in (100 * table[list(columns)]).itertuples(index=False):
-        interval = "" if math.isnan(low) else f" ({low:{digits}} to {high:{digits}})"
-        said.append("" if math.isnan(value) else f"{value:{digits}}{interval}")
-    return said

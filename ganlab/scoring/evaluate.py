@@ -14,8 +14,8 @@ import pandas as pd
 import torch
 from torch import nn
 
-from ganlab.config import Config
-from ganlab.data import ImageSet, load
+from ganlab.config import DATASETS, Config
+from ganlab.data import ImageSet, load, load_data
 from ganlab.errors import GanlabError
 from ganlab.latents import evaluation_latents, sample
 from ganlab.networks.generators import generate
@@ -27,7 +27,7 @@ from ganlab.scoring.metrics import Estimate
 SAMPLES = 5000  # generated images in a table, where the training set has as many
 FEWEST = 40  # training images that a table takes: half of them play the generated ones
 SEED = 20_250_301  # of the latents and of the cut of the training set in halves
-COLUMNS = ("metric", "value", "low", "high", "floor", "extractor", "generated", "reference", "split")
+COLUMNS = ("metric", "extractor", "split", "value", "low", "high", "floor", "generated", "reference")
 
 
 class EvaluationError(GanlabError):
@@ -44,10 +44,20 @@ class Seen:
     test: torch.Tensor | None
 
 
-def evaluate_run(run: Run, extractors: list[str], n: int = 0, best: bool = False, images: str = "") -> pd.DataFrame:
-    """The table of a finished run, or of a folder of ``images`` beside the run's data; n and best as in ``judged``."""
+def evaluate_run(
+    run: Run,
+    extractors: list[str],
+    n: int = 0,
+    best: bool = False,
+    images: str = "",
+    real: tuple[ImageSet, ImageSet | None] | None = None,
+) -> pd.DataFrame:
+    """The table of a finished run, or of a folder of ``images`` beside the run's data; n and best as in ``judged``.
+
+    real: the run's ``references``, for a caller that has them already.
+    """
     extractors = [features.get(name) for name in extractors]  # a wrong name is answered before anything is drawn
-    train, test = references(run.config)
+    train, test = real or references(run.config)
     return evaluate(judged(run, train, n, best, images), train, test, extractors)
 
 
@@ -63,12 +73,14 @@ def judged(run: Run, train: ImageSet, n: int = 0, best: bool = False, images: st
     return load(images, resolution=run.config.resolution, limit=n).images if images else sample(run, n, SEED, best)
 
 
-def references(config: Config) -> tuple[ImageSet, ImageSet | None]:
-    """The images the run was trained on, and real ones of the same classes held out from it (a folder has none)."""
-    words = (config.dataset, config.classes)
-    train = load(*words, config.split, config.resolution, config.limit)
-    held_out = config.dataset in ("cifar10", "shapes") and config.split == "train"
-    return train, load(*words, "test", config.resolution) if held_out else None
+def references(config: Config, train: ImageSet | None = None) -> tuple[ImageSet, ImageSet | None]:
+    """The images the run was trained on, and real ones of the same classes held out from it (a folder has none).
+
+    train: those images, for a caller that has them already.
+    """
+    held_out = config.dataset in DATASETS and config.split == "train"
+    test = load(config.dataset, config.classes, "test", config.resolution) if held_out else None
+    return train or load_data(config), test
 
 
 def evaluate(
@@ -108,56 +120,54 @@ class Scorer:
     So its numbers compare along a run and between runs, but not with those of ``evaluate``, which draws more.
     """
 
-    def __init__(self, config: Config, data: ImageSet) -> None:
+    def __init__(self, config: Config, train: ImageSet, test: ImageSet | None) -> None:
+        self.config, self.test = config, test
         self.extractor = features.get(config.eval_extractor)
-        self.data = replace(data, images=data.images[:SAMPLES], labels=data.labels[:SAMPLES])
+        self.train = replace(train, images=train.images[:SAMPLES], labels=train.labels[:SAMPLES])
         self.latents = evaluation_latents(config, config.eval_samples)
-        self.labels = torch.arange(config.eval_samples) % len(data.names) if config.conditional else None
+        self.labels = torch.arange(config.eval_samples) % len(train.names) if config.conditional else None
 
     @cached_property
     def reference(self) -> torch.Tensor:
         """Features of the training images: only when they are needed, the first step need not wait for them."""
-        return reference_features(self.extractor, self.data)
+        return reference_features(self.extractor, self.train)
 
     def __call__(self, generator: nn.Module) -> dict[str, float]:
-        """``fd_``, ``kid_``, ``precision_``, ``recall_`` and, with a classifier, ``is_<extractor>`` of the generator in
-        evaluation mode; precision and recall against as many training images as there are generated ones."""
+        """The ``scores`` of the generator in evaluation mode."""
         return self.scores(generate(generator, self.latents, self.labels), next(generator.parameters()).device)
 
     def scores(self, images: torch.Tensor, device: torch.device | str = "cpu") -> dict[str, float]:
+        """``fd``, ``kid``, ``precision``, ``recall`` and, of an extractor with classes, ``is``.
+
+        Precision and recall stand against as many training images as there are generated ones.
+        """
         found = self.extractor.features(images, device=device)
         size = min(len(found), len(self.reference)) // 2
         scores = {
-            _named("fd", self.extractor): metrics.frechet_distance(found, self.reference),
-            _named("kid", self.extractor): metrics.kernel_distance(found, self.reference, 20, size).value,
+            "fd": metrics.frechet_distance(found, self.reference),
+            "kid": metrics.kernel_distance(found, self.reference, 20, size).value,
         }
         if len(self.reference) >= FEWEST:
             near = metrics.precision_recall_density_coverage(self.reference[: len(found)], found)
-            scores[_named("precision", self.extractor)] = near.precision
-            scores[_named("recall", self.extractor)] = near.recall
+            scores |= {"precision": near.precision, "recall": near.recall}
         if self.extractor.head is not None:
-            scores[_named("is", self.extractor)] = metrics.inception_score(self.extractor.probabilities(found)).value
+            scores["is"] = metrics.inception_score(self.extractor.probabilities(found)).value
         return {name: round(value, 6) for name, value in scores.items()}
 
-    def about(self, config: Config) -> dict[str, Any]:
+    def about(self) -> dict[str, Any]:
         """What stands beside the scores: extractor, counts, split, and as floor the scores of real held-out images."""
-        held_out = references(config)[1]
-        real = held_out.images[: config.eval_samples] if held_out else None
+        real = self.test.images[: self.config.eval_samples] if self.test else None
         return {
-            "extractor": f"{self.extractor.name} {self.extractor.version}",
+            "extractor": self.extractor.name,
+            "version": self.extractor.version,
             "generated": len(self.latents),
             "reference": len(self.reference),
-            "split": config.split,
+            "split": self.config.split,
             "floor": None if real is None else {"real": len(real), **self.scores(real)},
         }
 
 
 # --- the parts of the table -----------------------------------------------------------------------------------------
-
-
-def _named(metric: str, extractor: Extractor) -> str:
-    """``fd_<extractor>``; only Inception's features make it an FID, and KID and IS carry their extractor too."""
-    return "fid" if (metric, extractor.name) == ("fd", "inception") else f"{metric}_{extractor.name}"
 
 
 def _row(
@@ -177,7 +187,7 @@ def _row(
     number = _number(value)
     counts = {"generated": len(generated), "reference": len(reference[0]) if reference else 0}
     found = {"value": number, "low": number - spread, "high": number + spread, "floor": _number(floor)}
-    return {"metric": metric, **found, "extractor": extractor, **counts, "split": split}
+    return {"metric": metric, "extractor": extractor, "split": split, **found, **counts}
 
 
 def _number(value: Estimate | float | None) -> float:
@@ -198,14 +208,13 @@ def _distances(seen: Seen) -> list[dict[str, Any]]:
         generated = seen.generated[: len(reference)]
         arguments = (extractor.name, split, generated, stand_in, reference)
         if split == "train" or len(generated) >= generated.shape[1]:  # fewer images than features: all bias
-            rows.append(_row(_named("fd", extractor), metrics.frechet_distance, *arguments))
-        rows.append(_row(_named("kid", extractor), _kernel_distance, *arguments))
+            rows.append(_row("fd", metrics.frechet_distance, *arguments))
+        rows.append(_row("kid", _kernel_distance, *arguments))
         scored = metrics.precision_recall_density_coverage(reference, generated)
         floors = metrics.precision_recall_density_coverage(reference, stand_in)
         for metric, value in scored._asdict().items():
-            counts = (len(generated), len(reference), split)
-            values = (value, np.nan, np.nan, getattr(floors, metric))
-            rows.append(dict(zip(COLUMNS, (_named(metric, extractor), *values, extractor.name, *counts), strict=True)))
+            values = (value, np.nan, np.nan, getattr(floors, metric), len(generated), len(reference))
+            rows.append(dict(zip(COLUMNS, (metric, extractor.name, split, *values), strict=True)))
     if len(seen.generated) > half:
         rows.insert(0, _whole_training_set(seen, floor=rows[0]["floor"], half=half))
     if seen.test is not None:
@@ -213,7 +222,7 @@ def _distances(seen: Seen) -> list[dict[str, Any]]:
         def nearest(x: torch.Tensor) -> float:
             return float(metrics.nearest_neighbours(x, train)[0].median())
 
-        row = _row(_named("nearest_train", extractor), nearest, extractor.name, "train", seen.generated, seen.test)
+        row = _row("nearest_train", nearest, extractor.name, "train", seen.generated, seen.test)
         rows.append(row | {"reference": len(train)})
     return rows
 
@@ -222,7 +231,7 @@ def _whole_training_set(seen: Seen, floor: float, half: int) -> dict[str, Any]:
     """FD of all samples against all training images. Between real images FD is all bias, and goes with the sum of
     1 / count (Chong & Forsyth 2020): the floor of the halves is brought to these counts by that rule."""
     counts = (len(seen.generated), len(seen.train))
-    row = _row(_named("fd", seen.extractor), metrics.frechet_distance, seen.extractor.name, "train",
+    row = _row("fd", metrics.frechet_distance, seen.extractor.name, "train",
                seen.generated, None, seen.train)  # fmt: skip
     return row | {"floor": floor * sum(1 / count for count in counts) / (2 / half)}
 
@@ -237,19 +246,19 @@ def _classes(seen: Seen, train: ImageSet, test: ImageSet | None) -> list[dict[st
     if extractor.head is None:
         return []
     generated, real = (extractor.probabilities(part) for part in (seen.generated, seen.train[: len(seen.generated)]))
-    rows = [_row(_named("is", extractor), metrics.inception_score, extractor.name, train.split, generated, real)]
+    rows = [_row("is", metrics.inception_score, extractor.name, train.split, generated, real)]
     if not set(train.names) <= set(extractor.classes):
         return rows
     targets = [extractor.classes.index(name) for name in train.names]
     held_out = real if seen.test is None else extractor.probabilities(seen.test[: len(seen.generated)])
     split = train.split if seen.test is None else test.split
     agreement = lambda p: metrics.target_agreement(p, targets)  # noqa: E731
-    rows.append(_row(_named("target_agreement", extractor), agreement, extractor.name, split, generated, held_out))
+    rows.append(_row("target_agreement", agreement, extractor.name, split, generated, held_out))
     if len(targets) > 1:
         covered = lambda p: metrics.class_coverage(p, targets).hit  # noqa: E731
         spread = lambda p: metrics.class_entropy(p, len(extractor.classes))[1]  # noqa: E731
-        rows.append(_row(_named("classes_hit", extractor), covered, extractor.name, split, generated, held_out))
-        rows.append(_row(_named("class_entropy", extractor), spread, extractor.name, split, generated, held_out))
+        rows.append(_row("classes_hit", covered, extractor.name, split, generated, held_out))
+        rows.append(_row("class_entropy", spread, extractor.name, split, generated, held_out))
     return rows
 
 

@@ -6,10 +6,7 @@ downloads unless ``inception`` is asked for by name and its file lies nowhere. N
 
 import hashlib
 import io
-import os
-import re
 import sys
-import urllib.request
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,15 +19,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import nn
 
+from ganlab.choices import EXTRACTORS, function
 from ganlab.data import CIFAR10_CLASSES, ImageSet, cache_folder
-from ganlab.errors import ConfigError, GanlabError, unknown
+from ganlab.errors import GanlabError
 from ganlab.files import write_atomic
 from ganlab.scoring import classifier
-
-INCEPTION_FILE = "inception-2015-12-05.pt"
-INCEPTION_BYTES = 95_607_719
-CLEANFID_FOLDER = Path("." if os.name == "nt" else "/tmp")  # where clean-fid itself keeps that file
-INCEPTION_SHA256 = "f58cb9b6ec323ed63459aa4fb441fe750cfe39fafad6da5cb504a16f19e958f4"
 
 
 class FeatureError(GanlabError):
@@ -106,7 +99,7 @@ def cifar_resnet(path: Path = classifier.WEIGHTS) -> Extractor:
     """
     network = _Pooled(classifier.read_classifier(path))
     return Extractor(
-        "cifar_resnet", _version(path.read_bytes()), network.classifier.head.in_features, network, _resized_to_32,
+        "cifar_resnet", version_of(path.read_bytes()), network.classifier.head.in_features, network, _resized_to_32,
         network.logits, CIFAR10_CLASSES, batch_size=256,
     )  # fmt: skip
 
@@ -156,7 +149,7 @@ def efficientnet_lite0() -> Extractor:
     def prepare(images: torch.Tensor) -> torch.Tensor:
         return (resize(images) - 127) / 128
 
-    return Extractor("efficientnet_lite0", _version(content), 1280, network, prepare, batch_size=2, samples=2500)
+    return Extractor("efficientnet_lite0", version_of(content), 1280, network, prepare, batch_size=2, samples=2500)
 
 
 class _EfficientNetPooled(nn.Module):
@@ -178,86 +171,6 @@ class _EfficientNetPooled(nn.Module):
         return self.network.extract_features(images.contiguous(memory_format=torch.channels_last)).mean((2, 3))
 
 
-def inception(path: str | os.PathLike | None = None, sha256: str = INCEPTION_SHA256) -> Extractor:
-    """The 2048 features behind FID: clean-fid's Inception-v3 (TorchScript of TensorFlow's of 2015) and its resizer.
-
-    path: the file; None looks at ``GANLAB_INCEPTION``, the cache folder and where clean-fid keeps it, and fetches it
-    into the cache folder if it is nowhere. TorchScript is code, so only a file with the SHA-256 of NVIDIA's is loaded;
-    another ``sha256`` trusts another file. Raises ``FeatureError`` for a file that is missing, truncated or another.
-
-    Tested with a stand-in TorchScript file of the same interface, against clean-fid's own code; not with the real file.
-    """
-    found = _inception_file(path)
-    try:
-        content = found.read_bytes()
-    except OSError as error:
-        raise FeatureError(f"{found} cannot be read ({error.strerror}): {_where_inception_goes()}") from None
-    _check_inception(content, str(found), sha256)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch means to retire TorchScript, and says so at every load
-        script = torch.jit.load(io.BytesIO(content), map_location="cpu")
-    network = _Inception(script.eval())
-    return Extractor("inception", _version(content), 2048, network, clean_resizer(299), batch_size=16)
-
-
-class _Inception(nn.Module):
-    """images (N, 3, 299, 299), 0..255 -> (N, 2048), scaled as clean-fid's ``InceptionV3W`` scales."""
-
-    def __init__(self, script: torch.jit.ScriptModule) -> None:
-        super().__init__()
-        self.layers = script.layers
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return self.layers((images - 128) / 128).reshape(len(images), -1)
-
-
-def _inception_file(path: str | os.PathLike | None) -> Path:
-    """The file to read. A path that was given, or stands in the environment, must exist; otherwise the usual places."""
-    given = path or os.environ.get("GANLAB_INCEPTION")
-    if given:
-        if not Path(given).expanduser().is_file():
-            raise FeatureError(f"there is no file {given}: {_where_inception_goes()}")
-        return Path(given).expanduser()
-    places = [folder / INCEPTION_FILE for folder in (cache_folder(), CLEANFID_FOLDER)]
-    return next((place for place in places if place.is_file()), None) or _fetch_inception(places[0])
-
-
-def _fetch_inception(place: Path) -> Path:
-    from cleanfid.downloads_helper import inception_url
-
-    print(f"fetching {inception_url} ({INCEPTION_BYTES / 1e6:.0f} MB) into {place.parent}", file=sys.stderr, flush=True)
-    try:
-        with urllib.request.urlopen(inception_url, timeout=30) as response:
-            content = response.read()
-    except OSError as error:
-        raise FeatureError(f"{inception_url} could not be fetched ({error}): {_where_inception_goes()}") from None
-    _check_inception(content, inception_url, INCEPTION_SHA256)
-    return write_atomic(place, lambda temporary: temporary.write_bytes(content))
-
-
-def _check_inception(content: bytes, source: str, sha256: str) -> None:
-    found = hashlib.sha256(content).hexdigest()
-    if found == sha256:
-        return
-    short = sha256 == INCEPTION_SHA256 and len(content) < INCEPTION_BYTES
-    fault = f"is truncated ({len(content)} of {INCEPTION_BYTES} bytes)" if short else f"has another SHA-256 ({found})"
-    raise FeatureError(f"{source} {fault} and was not loaded: delete it, then {_where_inception_goes()}")
-
-
-def _where_inception_goes() -> str:
-    from cleanfid.downloads_helper import inception_url
-
-    return f"download {inception_url} and set GANLAB_INCEPTION to it, or put it at {cache_folder() / INCEPTION_FILE}"
-
-
-# Quick and offline first. Each function makes its extractor anew.
-EXTRACTORS: dict[str, Callable[[], Extractor]] = {
-    "cifar_resnet": cifar_resnet,
-    "efficientnet_lite0": efficientnet_lite0,
-    "inception": inception,
-}
-
-
 def get(name: str = "auto") -> Extractor:
     """The extractor of a name. ``auto``: the shipped classifier or, if it is missing, EfficientNet-Lite0 (a warning).
 
@@ -269,25 +182,7 @@ def get(name: str = "auto") -> Extractor:
         except classifier.ClassifierError as error:
             warnings.warn(f"{error}; using efficientnet_lite0 instead", stacklevel=2)
             return efficientnet_lite0()
-    if name not in EXTRACTORS:
-        raise unknown("extractor", name, ["auto", *EXTRACTORS])
-    return EXTRACTORS[name]()
-
-
-def from_callable(name: str, function: Callable[[torch.Tensor], torch.Tensor], version: str = "") -> Extractor:
-    """Your own module or function: uint8 (n, 3, H, W), on the device of the call, -> (n, F).
-
-    A module's version is the hash of its weights unless one is given. A function has none unless one is given, and
-    without a version its reference features are not cached. Raises ``ConfigError`` for a name that is taken
-    or cannot be part of a file's name.
-    """
-    if name in ("auto", *EXTRACTORS):
-        raise ConfigError(f"the name {name!r} is taken: choose another than auto, {', '.join(EXTRACTORS)}")
-    if not re.fullmatch(r"\w[\w.-]*", name) or not re.fullmatch(r"[\w.-]*", version):
-        raise ConfigError(f"extractor {name!r}, version {version!r}: both take letters, digits, '_', '.' and '-' only")
-    if not version and isinstance(function, nn.Module):
-        version = _version(_weights_bytes(function))
-    return Extractor(name, version, None, function)
+    return function("extractor", EXTRACTORS, name)()
 
 
 def clean_resizer(side: int) -> Callable[[torch.Tensor], torch.Tensor]:
@@ -306,17 +201,9 @@ def clean_resizer(side: int) -> Callable[[torch.Tensor], torch.Tensor]:
     return resize
 
 
-def _version(content: bytes) -> str:
+def version_of(content: bytes) -> str:
+    """16 hex digits of an extractor's weights."""
     return hashlib.sha256(content).hexdigest()[:16]
-
-
-def _weights_bytes(network: nn.Module) -> bytes:
-    """What the network is and every number in it."""
-    parts = [repr(network).encode()]
-    for key, value in network.state_dict().items():
-        numbers = value.detach().cpu().double() if value.dtype == torch.bfloat16 else value.detach().cpu()
-        parts += [f"{key} {tuple(value.shape)} {value.dtype}".encode(), numbers.contiguous().numpy().tobytes()]
-    return b"\n".join(parts)
 
 
 # --- reference features ---------------------------------------------------------------------------------------------

@@ -51,26 +51,6 @@ def frechet_distance(features_a: Array, features_b: Array) -> float:
     return _frechet(a, b)
 
 
-def frechet_from_moments(mean_a: Array, cov_a: Array, mean_b: Array, cov_b: Array) -> float:
-    """The same distance from means (F,) and covariances (F, F), for instance stored ones."""
-    means, roots = [], []
-    for name, mean, cov in (("a", mean_a, cov_a), ("b", mean_b, cov_b)):
-        mean, cov = (torch.as_tensor(given, dtype=torch.float64) for given in (mean, cov))
-        if mean.ndim != 1 or cov.shape != (len(mean), len(mean)) or (means and mean.shape != means[0].shape):
-            raise MetricError(
-                f"mean_{name} is {tuple(mean.shape)} and cov_{name} {tuple(cov.shape)}: they must be (F,) and (F, F), "
-                "with one F for a and b"
-            )
-        if not (mean.isfinite().all() and cov.isfinite().all()):
-            raise MetricError(f"the moments of {name} hold NaN or infinity: compute them from finite features")
-        values, vectors = torch.linalg.eigh(cov)
-        if not torch.allclose(cov, cov.T) or values[0] < -1e-6 * values[-1].abs():
-            raise MetricError(f"cov_{name} is no covariance: it must be symmetric, with no negative eigenvalue")
-        means.append(mean)
-        roots.append(values.clamp(min=0).sqrt()[:, None] * vectors.T)
-    return _frechet_from_roots(means[0] - means[1], *roots)
-
-
 def _frechet(a: torch.Tensor, b: torch.Tensor) -> float:
     roots = []
     for features in (a, b):
@@ -87,29 +67,6 @@ def _frechet_from_roots(shift: torch.Tensor, root_a: torch.Tensor, root_b: torch
     """
     cross = torch.linalg.svdvals(root_a @ root_b.T).sum()
     return max(0.0, float(shift.square().sum() + root_a.square().sum() + root_b.square().sum() - 2 * cross))
-
-
-def frechet_infinity(features_a: Array, features_b: Array, parts: int = 5, seed: int = 0) -> Estimate:
-    """The Frechet distance that infinitely many samples would give (after Chong & Forsyth 2020).
-
-    For j = 1..parts both sets are cut at random into j disjoint pieces; a line in j (that is, in 1/n) is fitted to the
-    pieces' mean distance and read at j = 0. That removes the bias of both finite sets to first order in 1/n, as long as
-    a piece has clearly more samples than features (else a warning). For equal distributions it scatters around 0. The
-    standard error comes from the smallest pieces.
-    """
-    a, b = _pair(features_a, features_b)
-    smallest = min(len(a), len(b)) // parts if parts >= 2 else 0
-    if smallest < 2:
-        raise MetricError(f"parts is {parts}: it must be at least 2, with 2 of {len(a)} and {len(b)} samples in each")
-    _warn_if_few(smallest, a.shape[1])
-    rng = np.random.RandomState(seed)
-    orders = [torch.from_numpy(rng.permutation(len(features))) for features in (a, b)]
-    distances = [
-        [_frechet(a[i], b[j]) for i, j in zip(*(order.tensor_split(n) for order in orders), strict=True)]
-        for n in range(1, parts + 1)
-    ]
-    _, at_infinity = np.polyfit(range(1, parts + 1), [np.mean(pieces) for pieces in distances], 1)
-    return Estimate(float(at_infinity), _standard_error(distances[-1]))
 
 
 def kernel_distance(
@@ -212,27 +169,6 @@ def nearest_neighbours(features: Array, reference: Array, k: int = 1) -> tuple[t
     if not 1 <= k <= len(reference):
         raise MetricError(f"k is {k}: it must lie in 1..{len(reference)}, the reference's samples")
     return _nearest(features, reference, k)
-
-
-class Memorisation(NamedTuple):
-    """Median distances to the nearest training sample, and ratio = fake_to_train / test_to_train."""
-
-    fake_to_train: float
-    test_to_train: float
-    ratio: float
-
-
-def memorisation(fake: Array, train: Array, test: Array) -> Memorisation:
-    """How near fakes come to training samples, beside how near new real samples come; features (N, F) each.
-
-    Ratio 0: copies. Under 1: nearer to the training samples than new real ones are. Above 1: further, as bad fakes are.
-    """
-    fake, train = _pair(fake, train, ("fake", "train"))
-    test, train = _pair(test, train, ("test", "train"))
-    to_train = [float(_nearest(x, train, 1)[0].median()) for x in (fake, test)]
-    if to_train[1] == 0:
-        raise MetricError("most test samples are training samples: hand in real samples held out of train")
-    return Memorisation(*to_train, to_train[0] / to_train[1])
 
 
 def class_histogram(predictions: Array, classes: int) -> torch.Tensor:
@@ -380,6 +316,13 @@ def _warn_if_few(n: int, width: int) -> None:
 def _warn(message: str, level: int = 3) -> None:
     """``level`` 3 points at the caller of the public function that warns, 4 if a check warns on its behalf."""
     warnings.warn(message, DegenerateWarning, stacklevel=level)
+
+
+def shown_name(metric: str, extractor: str) -> str:
+    """What a reader sees: only Inception's features make a Frechet distance an FID."""
+    if metric == "fd":
+        return "FID" if extractor == "inception" else f"Frechet distance ({extractor})"
+    return metric.replace("_", " ") + (f" ({extractor})" if extractor else "")
 
 
 def mean_interval(values: pd.Series) -> tuple[float, float, float]:

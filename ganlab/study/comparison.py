@@ -1,10 +1,9 @@
 """Presets side by side: how good after the same minutes, how good after the same number of images.
 
-Frames in, frames and one sentence out; everything comes from the runs' ``history.csv`` and ``metrics.json``.
+Frames in, frames out; everything comes from the runs' ``history.csv`` and ``metrics.json``.
 """
 
 import math
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -34,13 +33,8 @@ def histories(study: Study) -> pd.DataFrame:
     frames = []
     for planned in done(study):
         history = Run(planned.path).history.assign(cell=planned.cell, seed=planned.seed)
-        frames.append(history.rename(columns=_names(planned.config)).assign(minutes=history["seconds"].cumsum() / 60))
+        frames.append(history.assign(minutes=history["seconds"].cumsum() / 60))
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=["cell", "seed", *MARKS, *SCORES])
-
-
-def _names(config: Config) -> dict[str, str]:
-    """What the scores of a run's history and floor are called here."""
-    return {f"{score}_{config.eval_extractor}": score for score in SCORES} | {"fid": "fd"}
 
 
 def mark(every: pd.DataFrame, axis: str) -> float:
@@ -79,7 +73,7 @@ def floors(study: Study) -> pd.DataFrame:
     rows = {}
     for planned in done(study):
         floor = Run(planned.path).metrics["scored"]["floor"] or {}
-        rows.setdefault(planned.cell, {_names(planned.config).get(name, name): value for name, value in floor.items()})
+        rows.setdefault(planned.cell, floor)
     return pd.DataFrame.from_dict(rows, orient="index").reindex(columns=list(SCORES)).rename_axis("cell")
 
 
@@ -122,48 +116,6 @@ def _with_classes(config: Config) -> Config:
     if config.classes or not config.conditional:
         return config
     return config.replace(classes=load(config.dataset, (), config.split, config.resolution, config.limit).names)
-
-
-def answer(study: Study, every: pd.DataFrame) -> str:
-    """How the cells that draw all classes, and so are judged against the same images, rank at equal minutes and equal
-    images, with intervals over the seeds."""
-    compared = every[every["cell"].isin({planned.cell for planned in study.runs if not planned.config.classes})]
-    if compared["cell"].nunique() < 2:
-        return "Fewer than two presets have a finished run."
-    said = []
-    for axis, words in {"minutes": "After {:.1f} minutes of training", "images_seen": "After {:,.0f} images"}.items():
-        value = mark(every, axis)
-        rows = at(compared, axis, value)
-        ranked = table(rows).sort_values("fd", ignore_index=True)
-        order = ", ".join(f"`{row.cell}` {row.fd:.0f}{_interval(row)}" for row in ranked.itertuples())
-        ends = "{:.1f} to {:.1f}" if axis == "minutes" else "{:,.0f} to {:,.0f}"
-        near = f" (the scores nearest to that, of {ends.format(rows[axis].min(), rows[axis].max())})"
-        said.append(f"{words.format(value)}{near} the Frechet distances are {order}.")
-    scored = Run(done(study)[0].path).metrics["scored"]
-    seeds = compared.groupby("cell")["seed"].nunique()
-    spread = f"{seeds.min()}" if seeds.min() == seeds.max() else f"{seeds.min()} to {seeds.max()}"
-    said.append(
-        f"The lower the better; real images score {floors(study).loc[compared['cell'].iloc[0], 'fd']:.0f}. Features of "
-        f"`{scored['extractor']}`, {scored['generated']:,} generated against {scored['reference']:,} training images, "
-        f"means of {spread} seed{'s' * (spread != '1')}, in brackets Student's 95 % interval."
-    )
-    return " ".join(said)
-
-
-def _interval(row: Any) -> str:
-    return "" if math.isnan(row.fd_low) else f" ({row.fd_low:.0f} to {row.fd_high:.0f})"
-
-
-def pace(every: pd.DataFrame) -> str:
-    """How far minutes can be trusted: by how much the seeds of one cell differ in images a minute."""
-    ends = every.groupby(["cell", "seed"])[list(MARKS)].max()
-    rates = (ends["images_seen"] / ends["minutes"]).groupby("cell").agg(["min", "max"])
-    worst = (rates["max"] / rates["min"]).idxmax()
-    low, high = rates.loc[worst]
-    return (
-        f"Minutes are those of the machine while a run had it: the seeds of `{worst}`, which differ most, saw "
-        f"{low:,.0f} to {high:,.0f} images a minute. Images, below, are the same everywhere."
-    )
 
 
 # --- an augmentation that leaks -------------------------------------------------------------------------------------

@@ -62,7 +62,7 @@ def _row(planned: Planned) -> dict[str, Any]:
         return row
     found = Run(planned.path).metrics
     last, best = found["final"], found["best"]
-    distance = next((name for name in best if name.startswith(("fd_", "fid"))), None)
+    distance = next((name for name in best if name.startswith(("fd", "fid"))), None)
     row |= {
         "collapsed": bool(last[distance] > COLLAPSE * best[distance]) if distance else None,
         "images_seen": found["images_seen"],

@@ -9,11 +9,13 @@ import math
 import torch
 import torch.nn.functional as F
 
+from ganlab.choices import AUGMENTATIONS, REAL_AUGMENTATIONS, function
+
 
 def augment(images: torch.Tensor, names: list[str], noise: float, generator: torch.Generator) -> torch.Tensor:
     """The named augmentations of ``AUGMENTATIONS`` in order, then N(0, noise^2) on every value."""
     for name in names:
-        images = AUGMENTATIONS[name](images, generator)
+        images = function("diffaugment", AUGMENTATIONS, name)(images, generator)
     if noise:
         drawn = torch.randn(images.shape, generator=generator, device=images.device, dtype=torch.float32)
         images = images + noise * drawn
@@ -59,9 +61,6 @@ def cutout(images: torch.Tensor, generator: torch.Generator, ratio: float = 0.5)
     return images * ~inside[:, None]
 
 
-AUGMENTATIONS = {"color": color, "translation": translation, "cutout": cutout}
-
-
 # --- of real images alone -------------------------------------------------------------------------------------------
 
 
@@ -69,7 +68,7 @@ def augment_real(images: torch.Tensor, names: list[str], generator: torch.Genera
     """The named augmentations of ``REAL_AUGMENTATIONS`` in order. D then takes flipped, shifted and turned images for
     real ones, and G learns to draw them."""
     for name in names:
-        images = REAL_AUGMENTATIONS[name](images, generator)
+        images = function("real_augment", REAL_AUGMENTATIONS, name)(images, generator)
     return images
 
 
@@ -90,6 +89,3 @@ def rotation(images: torch.Tensor, generator: torch.Generator, degrees: float = 
     rows = [torch.stack(row, 1) for row in ((angle.cos(), -angle.sin(), zero), (angle.sin(), angle.cos(), zero))]
     grid = F.affine_grid(torch.stack(rows, 1), list(images.shape), align_corners=False)
     return F.grid_sample(images + 1, grid, align_corners=False) - 1
-
-
-REAL_AUGMENTATIONS = {"flip": flip, "crop": crop, "rotation": rotation}

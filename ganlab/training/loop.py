@@ -3,36 +3,73 @@
 A notebook, the command line and a test all watch the same generator of events.
 """
 
-import contextlib
 import json
 import math
-import signal
-import threading
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
+import torch
+
+from ganlab import machine
 from ganlab.config import Config
 from ganlab.data import ImageSet, load_data
 from ganlab.errors import ConfigError
 from ganlab.latents import evaluation_grid
-from ganlab.machine import provenance
 from ganlab.networks.generators import generate
 from ganlab.run import Run, RunError
-from ganlab.scoring.evaluate import FEWEST, Scorer, evaluate_run
-from ganlab.training.step import Event, Training
+from ganlab.scoring.evaluate import FEWEST, Scorer, evaluate_run, references
+from ganlab.training.signals import Stop, stop_signals
+from ganlab.training.state import Training
 
 CLOCK = ("seconds", "images_per_second")
+
+
+@dataclass(frozen=True)
+class Event:
+    """kind: ``resumed``, ``progress`` (about once a second), ``epoch`` (row: its line of the history), ``snapshot``
+    (images: uint8 (N, 3, R, R) of the EMA generator, 8 a row, the same latents every time), ``checkpoint``,
+    ``finished`` (row: the run's metrics). epoch and step: how many are done; steps: how many the whole run has."""
+
+    kind: str
+    epoch: int
+    step: int
+    steps: int
+    row: dict[str, Any] = field(default_factory=dict)
+    images: torch.Tensor | None = None
 
 
 def train(config: Config, run: Run, data: ImageSet | None = None) -> Iterator[Event]:
     """Trains to ``config.epochs``, from the last checkpoint if ``run`` has one; returns at once if it is finished.
 
-    data: the images of ``load_data(config)``, for a caller that has them already; the evaluation loads them itself.
-    SIGTERM and Ctrl-C finish the step, save a checkpoint and then stop. Raises ``ConfigError``, ``DataError`` or
-    ``RunError`` before anything is written; ``DivergedError`` when a loss is not finite, the last good checkpoint kept.
+    data: the images of ``load_data(config)``, for a caller that has them already. SIGTERM and Ctrl-C finish the step,
+    save a checkpoint and then stop. Raises ``ConfigError``, ``DataError`` or ``RunError`` before anything is written;
+    ``DivergedError`` when a loss is not finite, the last good checkpoint kept.
     """
     data = data or load_data(config)
+    _check_data(config, data)
+    config = config.resolved(data.names, machine.precision(config.precision, machine.device(config.device)))
+    with run.lock():
+        run.check(config, data)
+        if run.is_finished(config):
+            yield Event("finished", config.epochs, run.metrics["steps"], run.metrics["steps"], run.metrics)
+            return
+        checkpoint, began = run.read_checkpoint(config), machine.provenance()
+        real = references(config, data) if config.eval_every else (data, None)
+        training, scorer = Training(config, data), Scorer(config, *real) if config.eval_every else None
+        if checkpoint:
+            _restore(training, checkpoint, run)
+        run.claim(config, data)
+        if checkpoint:
+            run.write_history(training.history)
+            yield _event(training, "resumed")
+        with stop_signals() as stop:
+            yield from _epochs(training, run, stop, scorer)
+        yield _finish(training, run, data, began, scorer)
+
+
+def _check_data(config: Config, data: ImageSet) -> None:
     if config.conditional and len(data.names) < 2:
         raise ConfigError(f"conditional on {config.dataset}, which has one class, {data.names[0]!r}: switch it off")
     if len(data) < config.batch_size * config.d_steps:
@@ -40,140 +77,102 @@ def train(config: Config, run: Run, data: ImageSet | None = None) -> Iterator[Ev
             f"one step takes {config.batch_size} x {config.d_steps} images (batch_size x d_steps), more than "
             f"the {len(data)} selected: make batch_size smaller or select more classes"
         )
-    with run.lock():
-        run.check(config, data)
-        if run.is_finished(config):
-            yield Event("finished", config.epochs, run.metrics["steps"], run.metrics["steps"], run.metrics)
-            return
-        checkpoint = run.read_checkpoint(config)
-        session, began = Training(config, data), provenance()
-        score = Scorer(config, data) if config.eval_every else None
-        if checkpoint:
-            if (before := checkpoint.get("device", session.device.type)) != session.device.type:
-                raise RunError(
-                    f"{run.path} was trained on {before}, and this is {session.device.type}, whose random numbers are "
-                    f"others: go on with device {before}, or choose another folder"
-                )
-            try:
-                session.load_state_dict(checkpoint)
-            except (KeyError, RuntimeError, TypeError, ValueError) as error:
-                raise RunError(
-                    f"the checkpoint in {run.path} was written by another version of ganlab ({error}): delete "
-                    "checkpoint*.pt there to start the run again, or choose another folder"
-                ) from None
-        run.claim(config, data)
-        if checkpoint:
-            run.write_history(session.history)
-            yield session.event("resumed")
-        with stop_signals() as stop:
-            yield from _epochs(session, run, stop, score)
-        yield _finish(session, run, data, began, score)
 
 
-def _epochs(session: "Training", run: Run, stop: "Stop", score: Scorer | None) -> Iterator[Event]:
+def _restore(training: Training, checkpoint: dict[str, Any], run: Run) -> None:
+    here, before = training.device.type, checkpoint.get("device", training.device.type)
+    if before != here:
+        raise RunError(
+            f"{run.path} was trained on {before}, and this is {here}, whose random numbers are others: go on with "
+            f"device {before}, or choose another folder"
+        )
+    try:
+        training.load_state_dict(checkpoint)
+    except (KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise RunError(
+            f"the checkpoint in {run.path} was written by another version of ganlab ({error}): delete "
+            "checkpoint*.pt there to start the run again, or choose another folder"
+        ) from None
+
+
+def _event(training: Training, kind: str, **content: Any) -> Event:
+    return Event(kind, training.epoch, training.step, training.steps, **content)
+
+
+def _epochs(training: Training, run: Run, stop: Stop, scorer: Scorer | None) -> Iterator[Event]:
     """Steps, and an event for whatever a watcher may care about. The clock stands still while the watcher has it."""
-    config, unsaved, unsaid = session.config, 0.0, 0.0  # unsaved, unsaid: seconds since a checkpoint, since an event
-    while session.epoch < config.epochs:
-        started = time.perf_counter()
-        session.train_step()
-        seconds = time.perf_counter() - started
-        session.seconds += seconds
-        unsaved, unsaid = unsaved + seconds, unsaid + seconds
-        if session.epoch_is_over:
-            session.check_finite()
-            row = session.end_epoch()
-            if score and (session.epoch % config.eval_every == 0 or session.epoch == config.epochs):
-                _score(session, run, score, row)
-            run.write_history(session.history)
+    config, unsaved, unsaid = training.config, 0.0, 0.0  # seconds since a checkpoint, since an event
+    while training.epoch < config.epochs:
+        before = training.seconds
+        training.train_step()
+        unsaved, unsaid = unsaved + training.seconds - before, unsaid + training.seconds - before
+        if training.epoch_is_over:
             unsaid = 0.0
-            yield session.event("epoch", row=row)
-            if session.epoch in config.snapshots():
-                images = generate(session.ema.network, *evaluation_grid(session.config))
-                run.write_grid(session.epoch, images)
-                yield session.event("snapshot", images=images)
+            yield from _end_epoch(training, run, scorer)
         elif unsaid >= 1:
             unsaid = 0.0
-            yield session.event("progress")
+            yield _event(training, "progress")
         if stop.requested or unsaved >= config.checkpoint_seconds:
-            session.check_finite()
-            run.write_checkpoint(session.state_dict())
+            training.check_finite()
+            run.write_checkpoint(training.state_dict())
             unsaved = 0.0
-            yield session.event("checkpoint")
+            yield _event(training, "checkpoint")
         stop.check()
 
 
-def _score(session: "Training", run: Run, score: Scorer, row: dict[str, Any]) -> None:
+def _end_epoch(training: Training, run: Run, scorer: Scorer | None) -> Iterator[Event]:
+    config = training.config
+    training.check_finite()
+    row = training.end_epoch()
+    if scorer and (training.epoch % config.eval_every == 0 or training.epoch == config.epochs):
+        _score(training, run, scorer, row)
+    run.write_history(training.history)
+    yield _event(training, "epoch", row=row)
+    if training.epoch in config.snapshots():
+        images = generate(training.gan.ema.network, *evaluation_grid(config))
+        run.write_grid(training.epoch, images)
+        yield _event(training, "snapshot", images=images)
+
+
+def _score(training: Training, run: Run, scorer: Scorer, row: dict[str, Any]) -> None:
     """Adds the scores of the averaged generator to the epoch's row; keeps the generator if its FD is the best yet."""
     started = time.perf_counter()
-    scores = score(session.ema.network)
+    scores, best, extractor = scorer(training.gan.ema.network), training.best, scorer.extractor.name
     row.update(scores)
-    distance = next(iter(scores))  # the Frechet distance comes first
-    if scores[distance] < session.best.get(distance, math.inf):  # a best of another extractor is no match
-        session.best = {"epoch": session.epoch, **scores}
-        run.write_generator(session.ema.network, session.config, best=True)
-    session.scoring_seconds += time.perf_counter() - started
+    if best.get("extractor") != extractor or scores["fd"] < best.get("fd", math.inf):
+        training.best = {"epoch": training.epoch, "extractor": extractor, **scores}
+        run.write_generator(training.gan.ema.network, training.config, best=True)
+    training.scoring_seconds += time.perf_counter() - started
 
 
-def _finish(session: "Training", run: Run, data: ImageSet, began: dict[str, Any], score: Scorer | None) -> Event:
+def _finish(training: Training, run: Run, data: ImageSet, began: dict[str, Any], scorer: Scorer | None) -> Event:
     """Leaves the run's last checkpoint (more epochs can follow), its generator and, last of all, its metrics."""
-    config = session.config
-    run.write_checkpoint(session.state_dict())
-    run.write_generator(session.ema.network, session.config)
-    trained = sum(row["seconds"] for row in session.history)
+    config = training.config
+    run.write_checkpoint(training.state_dict())
+    run.write_generator(training.gan.ema.network, config)
+    seconds = sum(row["seconds"] for row in training.history)
+    scored = scorer is not None and len(data) >= FEWEST
     metrics = {
         "identity": config.identity(data.fingerprint),
-        "epochs": session.epoch,
-        "steps": session.step,
-        "images_seen": session.images_seen,
-        "training_seconds": round(trained, 2),
-        "images_per_second": round(session.images_seen / trained, 1),
-        "precision": session.precision,
-        "device": str(session.device),
-        "scoring_seconds": round(session.scoring_seconds, 2),
-        "final": {key: session.history[-1][key] for key in session.history[-1] if key not in CLOCK},
-        "best": session.best,
-        "scored": score.about(config) if score else None,
-        "evaluation": _evaluation(run, config) if score and len(data) >= FEWEST else None,
+        "epochs": training.epoch,
+        "steps": training.step,
+        "images_seen": training.images_seen,
+        "training_seconds": round(seconds, 2),
+        "images_per_second": round(training.images_seen / seconds, 1),
+        "precision": config.precision,
+        "device": str(training.device),
+        "scoring_seconds": round(training.scoring_seconds, 2),
+        "final": {key: value for key, value in training.history[-1].items() if key not in CLOCK},
+        "best": training.best,
+        "scored": scorer.about() if scorer else None,
+        "evaluation": _evaluation(run, config, (data, scorer.test)) if scored else None,
         "provenance": began,
     }
     run.write_json("metrics.json", metrics)
-    return session.event("finished", row=metrics)
+    return _event(training, "finished", row=metrics)
 
 
-def _evaluation(run: Run, config: Config) -> list[dict[str, Any]]:
+def _evaluation(run: Run, config: Config, real: tuple[ImageSet, ImageSet | None]) -> list[dict[str, Any]]:
     """The rows of ``evaluate`` for the generator as it was just written."""
-    return json.loads(evaluate_run(run, config.final_judges()).to_json(orient="records", double_precision=6))
-
-
-class Stop:
-    """Remembers the first request to stop, so that the step under way is finished and saved before it is obeyed."""
-
-    def __init__(self) -> None:
-        self.requested: signal.Signals | None = None
-
-    def request(self, number: int, _: object) -> None:
-        self.requested = signal.Signals(number)
-        for watched in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(watched, signal.SIG_DFL if watched == signal.SIGTERM else signal.default_int_handler)
-
-    def check(self) -> None:
-        """Raises what the signal would have raised."""
-        if self.requested == signal.SIGTERM:
-            raise SystemExit(128 + signal.SIGTERM)
-        if self.requested:
-            raise KeyboardInterrupt
-
-
-@contextlib.contextmanager
-def stop_signals() -> Iterator[Stop]:
-    """Catches SIGINT and SIGTERM while it lasts; outside the main thread Python lets nobody, and nothing is caught."""
-    stop = Stop()
-    before = {}
-    if threading.current_thread() is threading.main_thread():
-        for watched in (signal.SIGINT, signal.SIGTERM):
-            before[watched] = signal.signal(watched, stop.request)
-    try:
-        yield stop
-    finally:
-        for watched, handler in before.items():
-            signal.signal(watched, handler)
+    table = evaluate_run(run, config.final_judges(), real=real)
+    return json.loads(table.to_json(orient="records", double_precision=6))

@@ -9,6 +9,8 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 
+from ganlab.choices import LOSSES, function
+
 
 class Loss(NamedTuple):
     """discriminator: (real logits (N,), fake logits (N,)) -> (its loss on real, its loss on fake), to be added
@@ -72,13 +74,26 @@ def _relativistic_generator(fake: torch.Tensor, real: torch.Tensor | None = None
     return F.softplus(real - fake).mean()
 
 
-LOSSES: dict[str, Loss] = {
-    "bce": bce(),
-    "least_squares": Loss(_least_squares_discriminator, _least_squares_generator, boundary=0.5),
-    "hinge": Loss(_hinge_discriminator, _minus_mean),
-    "wasserstein": Loss(_critic, _minus_mean),
-    "relativistic": Loss(_relativistic_discriminator, _relativistic_generator, paired=True),
-}
+def least_squares() -> Loss:
+    return Loss(_least_squares_discriminator, _least_squares_generator, boundary=0.5)
+
+
+def hinge() -> Loss:
+    return Loss(_hinge_discriminator, _minus_mean)
+
+
+def wasserstein() -> Loss:
+    return Loss(_critic, _minus_mean)
+
+
+def relativistic() -> Loss:
+    return Loss(_relativistic_discriminator, _relativistic_generator, paired=True)
+
+
+def get(name: str, real_label: float = 1.0, fake_label: float = 0.0) -> Loss:
+    """The loss of a row of ``choices.LOSSES``. The labels are bce's; the others have none."""
+    make = function("loss", LOSSES, name)
+    return make(real_label, fake_label) if make is bce else make()
 
 
 # --- penalties ------------------------------------------------------------------------------------------------------
