@@ -26,7 +26,7 @@ export GANLAB_DATA := $(abspath $(GANLAB_DATA))
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo experiment evaluate noise-study presets report bench lab explore test lint
+.PHONY: help setup demo experiment evaluate noise-study presets report bench lab explore test test-unit test-slow test-browser lint
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -61,8 +61,17 @@ explore: $(VENV)/installed  ## the explorer's sliders as a page without code, on
 	$(BIN)/jupyter server --ServerApp.root_dir=. --ServerApp.default_url=/voila/render/notebooks/explorer.ipynb \
 	  --ServerApp.open_browser=True $(ARGS)
 
-test: $(VENV)/installed-dev  ## the test suite, a process of one thread a core
+test: $(VENV)/installed-dev  ## the whole test suite, a process of one thread a core
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
+
+test-unit: $(VENV)/installed-dev  ## of it what is quick
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal -m unit
+
+test-slow: $(VENV)/installed-dev  ## of it real kernels, processes that are killed, Dask
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal -m slow
+
+test-browser: $(VENV)/installed-dev  ## of it the explorer in Chromium
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal -m browser
 
 lint: $(VENV)/installed-dev  ## ruff, and what committed notebooks, pictures and pages must not hold
 	$(BIN)/ruff check .

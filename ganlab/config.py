@@ -26,13 +26,7 @@ DATASETS = ("cifar10", "shapes")
 
 
 def _option(
-    group: str,
-    default: Any,
-    help: str,
-    *,
-    choices: Collection[Any] = (),
-    same_run: bool = True,
-    **bounds: float,
+    group: str, default: Any, help: str, *, choices: Collection[Any] = (), same_run: bool = True, **bounds: float
 ) -> Any:
     """A field with its group in ``--help``, its help text, choices and bounds.
 

@@ -49,11 +49,7 @@ class ImageSet:
 
 
 def load(
-    dataset: str,
-    classes: list[str] | None = None,
-    split: str = "train",
-    resolution: int = 32,
-    limit: int = 0,
+    dataset: str, classes: list[str] | None = None, split: str = "train", resolution: int = 32, limit: int = 0
 ) -> ImageSet:
     """The images of ``classes`` (all by default, in the order given), at most ``limit`` of them, at a resolution.
 

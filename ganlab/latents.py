@@ -10,13 +10,8 @@ from ganlab import priors
 from ganlab.config import Config
 from ganlab.errors import GanlabError, unknown
 from ganlab.files import write_atomic, write_npz, write_png
-from ganlab.networks.generators import (
-    generate,
-)
-from ganlab.networks.layers import (
-    ClassConcat,
-    ConditionalNorm,
-)
+from ganlab.networks.generators import generate
+from ganlab.networks.layers import ClassConcat, ConditionalNorm
 from ganlab.run import Run
 
 EVALUATION_SEED = 20_240_229  # the uniforms that every run is drawn and judged with

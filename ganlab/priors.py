@@ -209,11 +209,7 @@ PRIORS: dict[str, Prior] = {
             "N(0, 1) given that it lies in [-2, 2]",
         ),
         Prior(
-            "censored_normal",
-            (2 * math.pi) ** -0.5,
-            (0.5 - 0.5 / math.pi) ** 0.5,
-            "max(N(0, 1), 0)",
-            symmetric=False,
+            "censored_normal", (2 * math.pi) ** -0.5, (0.5 - 0.5 / math.pi) ** 0.5, "max(N(0, 1), 0)", symmetric=False
         ),
         Prior("spherical", 0.0, 1.0, "uniform on the sphere of radius sqrt(d)", iid=False),
         Prior("gaussian_mixture", 0.0, 1.25**0.5, "N(-1, 1/4) or N(1, 1/4), each with 1/2", unimodal=False),

@@ -8,6 +8,7 @@ import datetime
 import html
 import json
 import os
+import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,9 +122,10 @@ def presets(root: Path) -> Iterator[Result]:
     for path in sorted(root.glob("presets*/equal_minutes.csv")):
         plan = read("presets", path.parent)
         done, every = comparison.done(plan), comparison.histories(plan)
-        scores = comparison.at(every, "minutes", comparison.mark(every, "minutes"))
+        minutes = comparison.mark(every, "minutes")
+        scores = comparison.at(every, "minutes", minutes)
         yield Result(
-            f"every preset, {len(done)} of {len(plan.runs)} runs",
+            f"every preset, {len(done)} of {len(plan.runs)} runs, Frechet distance after {minutes:.1f} minutes",
             path.parent / "presets.ipynb",
             path.parent / "figures" / "race.png",
             [f"{cell}: {with_interval(rows['fd'])}" for cell, rows in scores.groupby("cell", sort=False)],
@@ -153,8 +155,14 @@ def benches(root: Path) -> Iterator[Result]:
         fd = rows[rows["metric"] == "fd"]
         last = fd.groupby(["contender", "seed"], sort=False).tail(1).groupby(["contender", "minutes"], sort=False)
         numbers = [f"{name}, {minutes:g} minutes: {with_interval(at['value'])}" for (name, minutes), at in last]
-        seeds = " ".join(map(str, sorted(rows["seed"].unique())))
-        words = f"ganlab bench --race {rows['minutes'].max():g} --contenders plain fast --seeds {seeds}"
+        runs = rows.groupby(["contender", "seed"], sort=False)["minutes"].max().reset_index()
+        words = "; ".join(
+            shlex.join(
+                ["ganlab", "bench", "--race", f"{minutes:g}", "--contenders", *asked["contender"].unique(), "--seeds"]
+                + [str(seed) for seed in sorted(asked["seed"].unique())]
+            )
+            for minutes, asked in runs.groupby("minutes")
+        )
         about = json.loads((path.parent / "race" / "about.json").read_text())
         title = f"quality per minute, Frechet distance ({fd['extractor'].iloc[0]})"
         yield Result(title, race.with_suffix(".md"), race.with_suffix(".png"), numbers, words, about)

@@ -4,15 +4,7 @@ import pytest
 import torch
 
 from ganlab.choices import AUGMENTATIONS, REAL_AUGMENTATIONS, function
-from ganlab.training.augment import (
-    augment,
-    augment_real,
-    crop,
-    cutout,
-    flip,
-    rotation,
-    translation,
-)
+from ganlab.training.augment import augment, augment_real, crop, cutout, flip, rotation, translation
 
 
 def seeded(seed: int = 0) -> torch.Generator:

@@ -62,6 +62,7 @@ def test_the_bars_compare_what_was_measured():
     assert not met["one sample, seconds"]
 
 
+@pytest.mark.slow
 @needs_cifar10
 def test_resolutions_are_measured_each_in_its_own_process(tmp_path, monkeypatch):
     chosen = {name: throughput.SIZES[name] for name in ("fast at 32", "fast at 64")}
@@ -81,6 +82,7 @@ def test_a_race_is_held_to_its_bars_where_both_have_run():
     assert bench.race_bars(means.loc[["plain"]]).empty
 
 
+@pytest.mark.slow
 @needs_cifar10
 @pytest.mark.parametrize("contender", ["plain", "fast, conditional"])
 def test_a_race_is_scored_at_its_minutes_and_not_run_twice(contender, tmp_path, monkeypatch):

@@ -286,11 +286,7 @@ def test_a_damaged_table_is_refused(run):
 
 # --- what came of it ------------------------------------------------------------------------------------------------
 
-ACCURACIES = {
-    (20, REAL): [0.50, 0.54],
-    (20, BOTH): [0.56, 0.62, 0.60],
-    (0, SYNTHETIC): [0.40, 0.40],
-}
+ACCURACIES = {(20, REAL): [0.50, 0.54], (20, BOTH): [0.56, 0.62, 0.60], (0, SYNTHETIC): [0.40, 0.40]}
 
 
 def test_the_summary_is_what_a_hand_finds():

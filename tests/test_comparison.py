@@ -135,6 +135,7 @@ def test_flat_corners_are_found_and_come_with_turned_images():
     assert comparison.flat_corners(seen, 0) > 0.8 > comparison.flat_corners(data.images, 0)
 
 
+@pytest.mark.slow
 def test_the_notebook_shows_every_preset(plan, tmp_path):
     path = execute("presets", plan.root / "presets.ipynb", {"study": str(plan.root.parent / "small.yaml"),
                                                             "out": str(plan.root)}, quiet=True)  # fmt: skip

@@ -166,6 +166,7 @@ def test_evaluate_prints_and_keeps_the_same_table_twice(scored_run, capsys):
     assert list(kept.columns) == list(evaluate.COLUMNS)
 
 
+@pytest.mark.slow
 @needs_classifier
 def test_the_evaluation_notebook_runs_in_batch(scored_run):
     from check_pages import problems
@@ -191,6 +192,7 @@ def test_a_mistake_gets_one_sentence(words, sentence, finished_run, capsys):
     assert sentence in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @needs_cifar10
 @needs_classifier
 def test_on_real_cifar10_held_out_images_score_at_the_floor_and_noise_far_from_it():

@@ -406,6 +406,7 @@ def test_a_borrowed_gaussian_comes_without_its_null_which_is_taken_whole(plan):
     assert ("second", NULL, "fd_train") not in found.index
 
 
+@pytest.mark.slow
 def test_the_notebooks_tell_of_every_cell(plan):
     words = {"study": str(plan.root.parent / "plan.yaml"), "out": str(plan.root)}
     pages = {}

@@ -179,9 +179,7 @@ def test_same_seed_same_draw_and_another_seed_another(name):
 
 
 @given(
-    u=st.lists(st.floats(0, 1), min_size=1, max_size=50),
-    name=st.sampled_from(IID),
-    arm=st.sampled_from(priors.ARMS),
+    u=st.lists(st.floats(0, 1), min_size=1, max_size=50), name=st.sampled_from(IID), arm=st.sampled_from(priors.ARMS)
 )
 @settings(max_examples=200, deadline=None)
 def test_every_uniform_has_a_finite_latent_and_order_is_kept(u, name, arm):

@@ -76,11 +76,7 @@ def test_runs_of_a_cell_differ_in_nothing_but_latents_and_seed():
     [
         ("cells: 3", StudyError, "is no study"),
         ("a: [", StudyError, "is no study"),
-        (
-            "cells: [{name: a, priors: [gaussian]}]",
-            StudyError,
-            "a list of priors and one of seeds",
-        ),
+        ("cells: [{name: a, priors: [gaussian]}]", StudyError, "a list of priors and one of seeds"),
         ("cells: [{name: a, priors: [gaussian], seeds: 5}]", StudyError, "is no study"),
         ("cells: [a]", StudyError, "is no study"),
         ("settings: 3\ncells: [{name: a, priors: [gaussian], seeds: [0]}]", StudyError, "is no study"),
@@ -125,6 +121,7 @@ def test_an_unknown_study_names_those_there_are():
         study.read("quik")
 
 
+@pytest.mark.slow
 def test_two_workers_of_a_machine_with_two_gpus_take_one_each(monkeypatch):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     for visible, taken in ((None, {"0", "1"}), ("3,5", {"3", "5"})):
@@ -138,6 +135,7 @@ def test_two_workers_of_a_machine_with_two_gpus_take_one_each(monkeypatch):
                 assert set(client.run(os.getenv, "CUDA_VISIBLE_DEVICES").values()) == taken
 
 
+@pytest.mark.slow
 def test_nobody_answers_at_a_wrong_address(tmp_path):
     plan = write(tmp_path / "plan.yaml", [{"name": "a", "priors": ["gaussian"], "seeds": [0]}])
     with pytest.raises(StudyError, match="no Dask scheduler answers at tcp://127.0.0.1:1"):
@@ -163,6 +161,7 @@ def test_nothing_is_reported_of_a_study_without_a_run(name, tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_a_study_is_reported_until_another_run_ends(tmp_path, capsys):
     cells = [{"name": "a", "priors": ["gaussian"], "seeds": [0, 1]}]
     words = ["study", "--study", str(write(tmp_path / "plan.yaml", cells)), "--out", str(tmp_path / "out")]
@@ -181,6 +180,7 @@ def test_a_study_is_reported_until_another_run_ends(tmp_path, capsys):
 # --- running --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_killed_study_goes_on_where_it_was_and_a_run_that_fails_stops_no_other(tmp_path):
     cells = [
         {"name": "diverges", "priors": ["gaussian"], "seeds": [0], "settings": {"g_lr": 1e30, "d_lr": 1e30}},
@@ -215,6 +215,7 @@ def test_a_killed_study_goes_on_where_it_was_and_a_run_that_fails_stops_no_other
     assert not (out / "works" / "gaussian-s0" / "experiment.partial.ipynb").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lost", ["worker", "scheduler"])
 def test_a_cluster_started_by_hand_survives_a_lost_worker_and_a_lost_scheduler_is_one_sentence(lost, tmp_path):
     cells = [{"name": "a", "priors": ["gaussian", "poisson"], "seeds": [0], "settings": {"epochs": 40}}]

@@ -132,6 +132,7 @@ def test_compiled_networks_take_the_same_steps_and_their_checkpoint_goes_on_with
     assert_same_bits(tmp_path / "whole", tmp_path / "halves")
 
 
+@pytest.mark.slow
 def test_five_kill_9_at_random_moments_leave_the_bits_of_a_run_that_was_never_killed(tmp_path):
     settings = NOISY | {"checkpoint_seconds": 0.0, "epochs": 6}
     run_to_the_end(Config.from_preset(**settings), tmp_path / "whole")
@@ -157,6 +158,7 @@ def checkpoint_time(path) -> int:
         return 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_polite_stop_saves_the_step_under_way(tmp_path, number, code):
     settings = NOISY | {"epochs": 400, "checkpoint_seconds": 1e6}

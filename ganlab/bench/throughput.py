@@ -18,12 +18,7 @@ import pandas as pd
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from ganlab.bench.contenders import (
-    CONTENDERS,
-    SIZES,
-    BenchError,
-    seconds_of,
-)
+from ganlab.bench.contenders import CONTENDERS, SIZES, BenchError, seconds_of
 from ganlab.files import write_atomic
 from ganlab.machine import provenance
 

@@ -12,18 +12,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ganlab.bench.contenders import (
-    CLASS,
-    BenchError,
-    in_ganlab,
-    preset_config,
-    seconds_of,
-)
-from ganlab.bench.throughput import (
-    machine_line,
-    markdown,
-    throughput,
-)
+from ganlab.bench.contenders import CLASS, BenchError, in_ganlab, preset_config, seconds_of
+from ganlab.bench.throughput import machine_line, markdown, throughput
 from ganlab.data import load_data
 from ganlab.files import write_atomic
 from ganlab.latents import evaluation_latents

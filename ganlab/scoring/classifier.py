@@ -26,14 +26,7 @@ from ganlab.data import ImageSet, cache_folder, load
 from ganlab.errors import GanlabError
 from ganlab.files import write_atomic
 from ganlab.machine import native_precision, provenance
-from ganlab.networks.classifier import (
-    COMMAND,
-    WEIGHTS,
-    WIDTHS,
-    Classifier,
-    ClassifierError,
-    read_classifier,
-)
+from ganlab.networks.classifier import COMMAND, WEIGHTS, WIDTHS, Classifier, ClassifierError, read_classifier
 
 STREAMS = ("init", "data", "augment")
 
