@@ -100,7 +100,7 @@ def experiment(options: Options) -> None:
 
 
 def _default_out(config: Config) -> Path:
-    """results/runs/<data>-<classes>-<preset>-<prior>-<arm>-s<seed>: whoever varies more than that names a folder."""
+    """results/runs/<data>-<classes>-<preset>-<prior>-<arm>-s<seed>. To vary more, give --out."""
     words = [Path(config.dataset).name, *config.classes, config.preset, config.prior, config.arm, f"s{config.seed}"]
     return Path("results/runs") / "-".join(words)
 

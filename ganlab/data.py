@@ -214,7 +214,7 @@ def folder(path: Path, resolution: int) -> tuple[torch.Tensor, torch.Tensor, lis
     """Every image below ``path``, centre-cropped to a square and resized with antialiasing.
 
     Sub-folders are classes; a folder without any is one class of its own name. Each class in the order of its file
-    names, the classes mixed by a fixed shuffle: whoever takes the first n images takes some of every class. Raises
+    names, the classes mixed by a fixed shuffle: the first n images hold some of every class. Raises
     ``DataError`` for a missing folder, no images, or one unreadable.
     """
     from PIL import Image, ImageOps

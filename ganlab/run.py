@@ -1,7 +1,7 @@
 """A run's folder: the only module that knows where files lie. Never trains, never draws.
 
-Every file is written to a neighbour first and then renamed, so a kill at any moment leaves the old file or the new
-one. The checkpoint before the last is kept as well, for the day the last one turns out damaged.
+``files`` writes every file, so a kill leaves the old file or the new one. The checkpoint before the last is kept too,
+for the day the last one turns out damaged.
 """
 
 import contextlib
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 from ganlab.files import clear_os_errors, figure_png, read_png, tile, write_atomic, write_png
 
-LOCK_SECONDS = 2.0  # to wait for a folder: whoever only asks whether it is locked, or was just killed, lets go of it
+LOCK_SECONDS = 2.0  # to wait for a folder: a killed process, or one that only looks, frees it within that time
 GENERATORS = ("generator.safetensors", "best.safetensors")  # the final one, the best one
 
 

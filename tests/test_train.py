@@ -11,6 +11,7 @@ import pytest
 import torch
 from conftest import ROOT, TINY, ganlab, options
 
+from ganlab import data
 from ganlab.config import Config
 from ganlab.data import load_data
 from ganlab.errors import ConfigError
@@ -351,3 +352,11 @@ def test_bf16_autocast_trains_on_any_cpu_and_stays_near_float32(tmp_path, preset
         assert rows[precision]["precision"] == precision
     exact, rough = (rows[precision]["final"]["d_loss"] for precision in ("fp32", "bf16"))
     assert rough != exact and rough == pytest.approx(exact, rel=0.02)
+
+
+def test_images_are_loaded_once_a_run(tmp_path, monkeypatch):
+    loaded = []
+    real = data.shapes
+    monkeypatch.setattr(data, "shapes", lambda n, seed=0: loaded.append(seed) or real(n, seed))
+    run_to_the_end(config(eval_every=1, judges=["cifar_resnet"]), tmp_path)
+    assert loaded == [0, 1], "the training images, and those held out from them"

@@ -142,7 +142,7 @@ def framed(
     """The rows, below them the pictures, a save button and a line for what there is to say.
 
     show: () -> (HTML of the pictures, what to say); keep: () -> (name, picture uint8 (H, W, 3), arrays) to save. Both
-    are for the values of the moment. controls: those whose change draws anew. What is expected to go wrong (a missing
+    use the present values. controls: a change of any of them draws again. What is expected to go wrong (a missing
     run, a damaged file, a full disk) is said, not raised.
     """
     pictures, line = ipywidgets.HTML(), ipywidgets.HTML()

@@ -7,13 +7,6 @@ from ganlab.networks.families import Discriminator, Generator
 from ganlab.networks.generators import generate
 
 __all__ = [
-    "Classifier",
-    "ClassifierError",
-    "Discriminator",
-    "Ema",
-    "Generator",
-    "build",
-    "generate",
-    "read_classifier",
+    "Classifier", "ClassifierError", "Discriminator", "Ema", "Generator", "build", "generate", "read_classifier",
     "summary",
-]
+]  # fmt: skip

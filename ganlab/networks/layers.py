@@ -163,7 +163,7 @@ class UpsampleConv2d(nn.Conv2d):
     """Nearest-neighbour upsampling by 2, then this 3x3 convolution with padding 1: (N, C, H, W) -> (N, D, 2H, 2W).
 
     Neighbours in the upsampled image are equal, so every second tap of the 3x3 kernel falls on a value that its
-    neighbour has already read: the two steps are one 4x4 transposed convolution of stride 2 whose kernel holds sums of
+    neighbour has already read: the two steps are one 4x4 transposed convolution of stride 2, with a kernel of sums of
     the 3x3 kernel's taps, with 2.25 times fewer multiplications and no upsampled image in memory. On the CPU in
     float32 that is 1.5 to 2.5 times as fast, so it is done there; elsewhere the two steps are taken as they are.
     """

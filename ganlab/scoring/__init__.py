@@ -9,17 +9,9 @@ from ganlab.scoring.evaluate import (
     neighbours,
     references,
 )
-from ganlab.scoring.features import EXTRACTORS, Extractor, FeatureError
+from ganlab.scoring.features import Extractor, FeatureError
 
 __all__ = [
-    "EXTRACTORS",
-    "EvaluationError",
-    "Extractor",
-    "FeatureError",
-    "Scorer",
-    "classes_called",
-    "evaluate_run",
-    "judged",
-    "neighbours",
-    "references",
-]
+    "EvaluationError", "Extractor", "FeatureError", "Scorer", "classes_called", "evaluate_run",
+    "judged", "neighbours", "references",
+]  # fmt: skip

@@ -83,7 +83,7 @@ def _restore(training: Training, checkpoint: dict[str, Any], run: Run) -> None:
     here, before = training.device.type, checkpoint.get("device", training.device.type)
     if before != here:
         raise RunError(
-            f"{run.path} was trained on {before}, and this is {here}, whose random numbers are others: go on with "
+            f"{run.path} was trained on {before}, and this is {here}, which draws other random numbers: go on with "
             f"device {before}, or choose another folder"
         )
     try:
