@@ -42,9 +42,7 @@ def _option(
 class Config:
     """Everything that decides a run. Raises ``ConfigError`` for an unknown name or a value out of range."""
 
-    preset: str = _option(
-        "run", "fast", "the row of the preset table that the other fields started from", choices=PRESETS
-    )
+    preset: str = _option("run", "fast", "the recipe that the other fields start from", choices=PRESETS)
 
     dataset: str = _option("data", "cifar10", "cifar10, shapes, or the path of a folder of images")
     classes: list[str] = _option("data", [], "class names to train on; none means all")
@@ -53,24 +51,18 @@ class Config:
     limit: int = _option("data", 0, "use only the first N images of the selection; 0 means all", low=0)
 
     prior: str = _option("latent", "gaussian", "distribution of the latent z", choices=PRIORS)
-    arm: str = _option(
-        "latent", "standardised", "z with mean 0 and variance 1, z with mean 0, or z as it comes", choices=ARMS
-    )
+    arm: str = _option("latent", "standardised", "mean 0 and variance 1, mean 0, or as it comes", choices=ARMS)
     latent_dim: int = _option("latent", 100, "number of latent coordinates", low=1)
 
-    conditional: bool = _option(
-        "networks", False, "G and D know the class: conditional batch norm, projection discriminator"
-    )
+    conditional: bool = _option("networks", False, "G and D know the class: its norms, its projection")
     generator: str = _option("networks", "upsample", "generator family", choices=GENERATORS)
     discriminator: str = _option("networks", "strided", "discriminator family", choices=DISCRIMINATORS)
-    g_channels: int = _option(
-        "networks", 32, "channels of G's last hidden layer; doubled at each lower resolution", low=1
-    )
+    g_channels: int = _option("networks", 32, "channels of G's last layer; doubled at each lower resolution", low=1)
     d_channels: int = _option("networks", 32, "channels of D's first layer; doubled at each lower resolution", low=1)
     d_norm: str = _option(
         "networks",
         "batch",
-        "normalisation in D: of activations over the batch, of weights, or none",
+        "D normalises over the batch, its weights, or nothing",
         choices=("batch", "spectral", "none"),
     )
     g_dropout: float = _option("networks", 0.0, "share of G's channels dropped while training", low=0, below=1)
@@ -79,62 +71,41 @@ class Config:
     minibatch: str = _option(
         "networks",
         "none",
-        "layer of D that compares the images of a batch with each other",
+        "D's layer that compares the images of a batch",
         choices=("none", "discrimination", "deviation"),
     )
 
     loss: str = _option("loss", "bce", "adversarial loss", choices=LOSSES)
     real_label: float = _option("loss", 1.0, "what bce's D is told of real images; under 1 smooths", above=0.5, high=1)
-    fake_label: float = _option(
-        "loss", 0.0, "what bce's D is told of generated images; above 0 smooths", low=0, below=0.5
-    )
-    gradient_penalty: float = _option(
-        "loss", 0.0, "weight of (|D's gradient| - 1)^2 between real and generated images", low=0
-    )
+    fake_label: float = _option("loss", 0.0, "what bce's D is told of fakes; above 0 smooths", low=0, below=0.5)
+    gradient_penalty: float = _option("loss", 0.0, "weight of (|D's gradient| - 1)^2 between real and fake", low=0)
     r1: float = _option("loss", 0.0, "gamma of the penalty gamma/2 |D's gradient|^2 on real images", low=0)
     r2: float = _option("loss", 0.0, "gamma of the same on generated images", low=0)
-    feature_matching: float = _option(
-        "loss", 0.0, "weight in G's loss of the distance between D's mean features", low=0
-    )
-    instance_noise: float = _option(
-        "augmentation", 0.0, "standard deviation of Gaussian noise on all of D's inputs", low=0
-    )
-    diffaugment: list[str] = _option(
-        "augmentation", [], "differentiable augmentations of all of D's inputs", choices=AUGMENTATIONS
-    )
+    feature_matching: float = _option("loss", 0.0, "weight of the distance between D's mean features", low=0)
+    instance_noise: float = _option("augment", 0.0, "deviation of Gaussian noise on all of D's inputs", low=0)
+    diffaugment: list[str] = _option("augment", [], "augmentations of all of D's inputs", choices=AUGMENTATIONS)
     real_augment: list[str] = _option(
-        "augmentation",
-        [],
-        "augmentations of the real images alone, which G then learns to draw",
-        choices=REAL_AUGMENTATIONS,
+        "augment", [], "of real images alone: G learns to draw them", choices=REAL_AUGMENTATIONS
     )
 
-    epoch_images: int = _option(
-        "data", 0, "images an epoch takes, drawn anew each time; 0 means all that are selected", low=0
-    )
+    epoch_images: int = _option("data", 0, "images an epoch takes, drawn anew each time; 0 means all", low=0)
     batch_size: int = _option("optimiser", 64, "images in a batch", low=1)
     g_lr: float = _option("optimiser", 2e-4, "Adam's learning rate for G", above=0)
     d_lr: float = _option("optimiser", 2e-4, "Adam's learning rate for D", above=0)
     beta1: float = _option("optimiser", 0.5, "Adam's first-moment decay", low=0, below=1)
     beta2: float = _option("optimiser", 0.999, "Adam's second-moment decay", low=0, below=1)
     d_steps: int = _option("optimiser", 1, "D updates per G update", low=1)
-    ema_half_life: int = _option(
-        "optimiser", 10_000, "half-life, in images, of the average of G's weights; 0 switches it off", low=0
-    )
+    ema_half_life: int = _option("optimiser", 10_000, "half-life in images of G's average; 0 switches it off", low=0)
 
     epochs: int = _option(
-        "run", 75, "passes over the selected images; more than before continues the run", same_run=False, low=1
+        "run", 75, "passes over the images; more than before continues the run", same_run=False, low=1
     )
     seed: int = _option("run", 0, "seed of initial weights, batch order, augmentation and latents", low=0)
-    latent_seed: int = _option(
-        "run", -1, "another seed for the training latents alone; -1 means the same as seed", low=-1
-    )
+    latent_seed: int = _option("run", -1, "seed of the training latents alone; -1 means the same", low=-1)
     snapshot_epochs: list[int] = _option(
-        "run", [], "epochs to draw a grid at; none means 1, 2, 5, 10, 20, 50, ...", same_run=False, low=1
+        "run", [], "epochs to draw a grid at; none means 1, 2, 5, 10, ...", same_run=False, low=1
     )
-    eval_every: int = _option(
-        "scores", 5, "epochs between scores of the averaged generator; 0 never", same_run=False, low=0
-    )
+    eval_every: int = _option("scores", 5, "epochs between scores of the average; 0 never", same_run=False, low=0)
     eval_samples: int = _option("scores", 1000, "images drawn for each of these scores", same_run=False, low=40)
     eval_extractor: str = _option(
         "scores", "cifar_resnet", "what it is scored with", choices=EXTRACTORS, same_run=False
@@ -142,7 +113,7 @@ class Config:
     judges: list[str] = _option(
         "scores",
         [],
-        "extractors of the final evaluation; none means both that are shipped, of shapes the quick one",
+        "of the final evaluation; none means both, of shapes the quick one",
         choices=EXTRACTORS,
         same_run=False,
     )
@@ -150,7 +121,7 @@ class Config:
     precision: str = _option(
         "machine",
         "auto",
-        "bf16 autocast where the hardware multiplies bf16, or fp32",
+        "bf16 autocast where the hardware has it, or fp32",
         choices=("auto", "bf16", "fp32"),
         same_run=False,
     )

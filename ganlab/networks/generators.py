@@ -21,58 +21,42 @@ def _dense_stem(width: int, config: Config) -> list[nn.Module]:
     ]
 
 
-def upsample_generator(config: Config) -> Generator:
-    """Dense stem to 4x4, then nearest-neighbour upsampling + 3x3 convolution, batch norm, LeakyReLU, dropout; Tanh."""
-    stages = doublings(config.resolution)
-    channels = [config.g_channels * 2**i for i in reversed(range(stages + 1))]
+def _stage(convolution: nn.Module, width: int, activation: nn.Module, config: Config) -> list[nn.Module]:
+    """The convolution, G's norm of its ``width`` channels, the activation, dropout."""
+    norm = batch_norm(nn.BatchNorm2d(width), config.label_count)
+    return [convolution, norm, activation, *dropout(config.g_dropout)]
+
+
+def _transposed_stages(channels: list[int], activation: type[nn.Module], config: Config, *slope: float) -> list:
+    """4x4 transposed convolutions of stride 2 from the first of ``channels`` to the last, then to the image; Tanh."""
     layers: list[nn.Module] = []
     for wide, narrow in pairwise(channels):
-        layers += [
-            UpsampleConv2d(wide, narrow),
-            batch_norm(nn.BatchNorm2d(narrow), config.label_count),
-            nn.LeakyReLU(0.2),
-            *dropout(config.g_dropout),
-        ]
+        layers += _stage(nn.ConvTranspose2d(wide, narrow, 4, 2, 1, bias=False), narrow, activation(*slope), config)
+    return [*layers, nn.ConvTranspose2d(channels[-1], 3, 4, 2, 1), nn.Tanh()]
+
+
+def upsample_generator(config: Config) -> Generator:
+    """Dense stem to 4x4, then nearest-neighbour upsampling + 3x3 convolution, batch norm, LeakyReLU, dropout; Tanh."""
+    channels = [config.g_channels * 2**i for i in reversed(range(doublings(config.resolution) + 1))]
+    layers: list[nn.Module] = []
+    for wide, narrow in pairwise(channels):
+        layers += _stage(UpsampleConv2d(wide, narrow), narrow, nn.LeakyReLU(0.2), config)
     image = nn.Conv2d(channels[-1], 3, 3, padding=1)
     return Generator(_dense_stem(channels[0], config), [*layers, image, nn.Tanh()])
 
 
 def transposed_generator(config: Config) -> Generator:
     """DCGAN (Radford 2016): z as a 1x1 image, 4x4 transposed convolutions, batch norm, ReLU; Tanh; no dense layer."""
-    stages = doublings(config.resolution)
-    channels = [config.g_channels * 2**i for i in reversed(range(stages))]
-    stem: list[nn.Module] = [
-        nn.Unflatten(1, (config.latent_dim, 1, 1)),
-        nn.ConvTranspose2d(config.latent_dim, channels[0], 4, 1, 0, bias=False),
-        batch_norm(nn.BatchNorm2d(channels[0]), config.label_count),
-        nn.ReLU(),
-        *dropout(config.g_dropout),
-    ]
-    layers: list[nn.Module] = []
-    for wide, narrow in pairwise(channels):
-        layers += [
-            nn.ConvTranspose2d(wide, narrow, 4, 2, 1, bias=False),
-            batch_norm(nn.BatchNorm2d(narrow), config.label_count),
-            nn.ReLU(),
-            *dropout(config.g_dropout),
-        ]
-    return Generator(stem, [*layers, nn.ConvTranspose2d(channels[-1], 3, 4, 2, 1), nn.Tanh()])
+    channels = [config.g_channels * 2**i for i in reversed(range(doublings(config.resolution)))]
+    first = nn.ConvTranspose2d(config.latent_dim, channels[0], 4, 1, 0, bias=False)
+    stem = [nn.Unflatten(1, (config.latent_dim, 1, 1)), *_stage(first, channels[0], nn.ReLU(), config)]
+    return Generator(stem, _transposed_stages(channels, nn.ReLU, config))
 
 
 def dense_transposed_generator(config: Config) -> Generator:
     """Dense stem to 4x4, then 4x4 transposed convolutions of stride 2, batch norm, LeakyReLU; Tanh."""
-    stages = doublings(config.resolution)
-    channels = [config.g_channels * 2**i for i in reversed(range(stages))]
-    layers: list[nn.Module] = []
-    for wide, narrow in pairwise(channels):
-        layers += [
-            nn.ConvTranspose2d(wide, narrow, 4, 2, 1, bias=False),
-            batch_norm(nn.BatchNorm2d(narrow), config.label_count),
-            nn.LeakyReLU(0.2),
-            *dropout(config.g_dropout),
-        ]
-    image = nn.ConvTranspose2d(channels[-1], 3, 4, 2, 1)
-    return Generator(_dense_stem(channels[0], config), [*layers, image, nn.Tanh()])
+    channels = [config.g_channels * 2**i for i in reversed(range(doublings(config.resolution)))]
+    return Generator(_dense_stem(channels[0], config), _transposed_stages(channels, nn.LeakyReLU, config, 0.2))
 
 
 @torch.no_grad()
