@@ -48,7 +48,7 @@ def assert_same_bits(first, second) -> None:
     assert all(torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b for a, b in zip(flat, again, strict=True))
 
 
-@pytest.mark.parametrize("resolution", [32, 64, 128])
+@pytest.mark.parametrize("resolution", [32, 128])  # test_models.py maps 64 too
 @pytest.mark.parametrize("preset", PRESETS)
 def test_every_preset_trains_at_every_resolution(tmp_path, preset, resolution):
     """With its own losses, penalties, layers and steps; narrow, and for two steps."""

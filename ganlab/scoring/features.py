@@ -23,7 +23,7 @@ from ganlab.choices import EXTRACTORS, function
 from ganlab.data import CIFAR10_CLASSES, ImageSet, cache_folder
 from ganlab.errors import GanlabError
 from ganlab.files import write_atomic
-from ganlab.scoring import classifier
+from ganlab.networks import classifier
 
 
 class FeatureError(GanlabError):
