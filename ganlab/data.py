@@ -147,7 +147,7 @@ def _cifar10(split: str) -> tuple[torch.Tensor, torch.Tensor, list[str], str]:
 
 
 def _unpacked(path: Path, split: str) -> tuple[torch.Tensor, torch.Tensor]:
-    """What ``_npz`` reads, from an uncompressed copy in the cache folder, made the first time.
+    """The arrays of ``_npz``, from an uncompressed copy in the cache folder that the first call makes.
 
     The copy is mapped into memory: the next start takes no time, and processes side by side share its pages.
     """

@@ -86,8 +86,8 @@ class Worker:
 
 
 def throughput(rounds: int, seconds: float) -> tuple[pd.DataFrame, list[float], list[float]]:
-    """(a row a contender, medians over the rounds; two processes of one thread over one, a number a round; the share of
-    a step of ``fast`` that its networks do not take, a number a round)."""
+    """(a row a contender: medians over the rounds; a number a round: the speed of two processes of one thread over that
+    of one; a number a round: the share of a step of ``fast`` outside its networks)."""
     from tqdm import tqdm
 
     workers: list[Worker] = []

@@ -59,8 +59,10 @@ STYLE = {"description_width": "130px"}
 
 
 class Slider(anywidget.AnyWidget):
-    """The browser's own slider with its label: by mouse, touch and keyboard, and with a name that is read aloud, which
-    the handle of ``ipywidgets.FloatSlider`` has not. A value that is overtaken while the kernel is busy is not sent."""
+    """The browser's own slider: works by mouse, touch and keyboard, and screen readers read its name.
+
+    The handle of ``ipywidgets.FloatSlider`` has no such name. While the kernel is busy only the newest value is sent.
+    """
 
     value = traitlets.Float(0.0).tag(sync=True)
     low = traitlets.Float(0.0).tag(sync=True)
@@ -139,11 +141,11 @@ def framed(
     controls: Sequence[ipywidgets.Widget],
     rows: Sequence[ipywidgets.Widget],
 ) -> ipywidgets.Widget:
-    """The rows, below them the pictures, a save button and a line for what there is to say.
+    """The rows, and below them the pictures, a save button and a status line.
 
     show: () -> (HTML of the pictures, what to say); keep: () -> (name, picture uint8 (H, W, 3), arrays) to save. Both
-    use the present values. controls: a change of any of them draws again. What is expected to go wrong (a missing
-    run, a damaged file, a full disk) is said, not raised.
+    use the present values. controls: a change of any of them draws again. Expected errors (a missing run, a damaged
+    file, a full disk) appear in the status line.
     """
     pictures, line = ipywidgets.HTML(), ipywidgets.HTML()
     button = ipywidgets.Button(description="save", tooltip=f"save the picture and its latents in {SAVED}")

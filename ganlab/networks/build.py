@@ -35,8 +35,10 @@ def build(config: Config, init: torch.Generator, dropout: torch.Generator | None
 
 @torch.no_grad()
 def summary(network: nn.Module, *example: torch.Tensor) -> list[dict[str, object]]:
-    """One row a layer (what it is, the shape it returns for one example (a z or an image, and a
-    label where there are classes), its parameters), and one for the total."""
+    """One row a layer, and one for the total: the layer, the shape of its output, its number of parameters.
+
+    example: a batch of z or images and, for a conditional network, labels.
+    """
     rows: list[dict[str, object]] = []
 
     def note(module: nn.Module, _: tuple, output: torch.Tensor) -> None:

@@ -63,10 +63,9 @@ def dense_transposed_generator(config: Config) -> Generator:
 def generate(
     generator: nn.Module, latents: torch.Tensor, labels: torch.Tensor | None = None, batch_size: int = 128
 ) -> torch.Tensor:
-    """Images uint8 (N, 3, R, R), on the CPU, of latents (N, d) and, if it is conditional, labels (N,), by G in
-    evaluation mode.
+    """latents (N, d), labels (N,) of a conditional G -> images uint8 (N, 3, R, R) on the CPU, G in evaluation mode.
 
-    [-1, 1] becomes 0..255 by rounding, the same for every image: nothing is rescaled by its own range.
+    [-1, 1] becomes 0..255 by rounding, the same for every image: no image is rescaled by its own range.
     """
     was_training = generator.training
     generator.eval()

@@ -1,7 +1,7 @@
-"""The layers that torch has not, or not as fast. Know no config.
+"""Layers that torch lacks, or that are faster than torch's own. They know no config.
 
-``UpsampleConv2d`` and ``SpectralNorm`` compute what torch's own layers compute, in less time, with the parameters of
-those under the same names; outputs and gradients are tested against them.
+``UpsampleConv2d`` and ``SpectralNorm`` compute the same as torch's own layers in less time. Their parameters have the
+same names; outputs and gradients are tested against torch's.
 """
 
 import math

@@ -117,9 +117,9 @@ def real_images(train: ImageSet, k: int, seed: int) -> ImageSet:
 
 
 def training_images(name: str, real: ImageSet, drawn: ImageSet | None) -> tuple[ImageSet, int]:
-    """(the real images and then the synthetic ones that a training set of ``TRAINING_SETS`` has, how many are real).
+    """(the images of a training set of ``TRAINING_SETS``, real ones first; how many are real).
 
-    drawn: as many synthetic images as a classifier sees; None will do for ``real``.
+    drawn: as many synthetic images as a classifier sees, or None for ``real``.
     """
     if name == REAL:
         return real, len(real)
@@ -129,8 +129,10 @@ def training_images(name: str, real: ImageSet, drawn: ImageSet | None) -> tuple[
 
 
 class Lesson(Session):
-    """A training on images of which the first ``real`` are real. An epoch is ``EPOCH`` of them, half real and half
-    synthetic if there are both. Over all epochs an image is seen as often as any other of its kind, give or take once.
+    """A training on images: the first ``real`` are real, the others synthetic.
+
+    An epoch takes ``EPOCH`` images, half of each kind if there are both. Images of one kind are seen equally often,
+    give or take once.
     """
 
     def __init__(self, recipe: Recipe, data: ImageSet, real: int) -> None:

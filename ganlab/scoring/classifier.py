@@ -156,8 +156,11 @@ class Session:
         return torch.randperm(len(self.labels), generator=self.streams["data"])
 
     def _learn(self, step: int) -> None:
-        """An optimiser step at its place in the schedule, then, now and then, lookahead (Zhang 2019): the weights fall
-        back to their running average, which is the more inert the nearer the end; the last step ends on it."""
+        """An optimiser step at its place in the schedule, and lookahead (Zhang 2019) every ``lookahead_steps``.
+
+        Lookahead sets the weights back to their running average, which moves less and less towards the end. The last
+        step ends on it.
+        """
         last = self.recipe.epochs * self.steps - 1
         for group in self.optimiser.param_groups:
             group["lr"] = group["peak"] * _triangle(step / last)

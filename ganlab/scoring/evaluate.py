@@ -228,8 +228,11 @@ def _distances(seen: Seen) -> list[dict[str, Any]]:
 
 
 def _whole_training_set(seen: Seen, floor: float, half: int) -> dict[str, Any]:
-    """FD of all samples against all training images. Between real images FD is all bias, and goes with the sum of
-    1 / count (Chong & Forsyth 2020): the floor of the halves is brought to these counts by that rule."""
+    """FD of all samples against all training images.
+
+    The floor of the halves is scaled to these counts: between real images FD is all bias, proportional to the sum of
+    1 / count (Chong & Forsyth 2020).
+    """
     counts = (len(seen.generated), len(seen.train))
     row = _row("fd", metrics.frechet_distance, seen.extractor.name, "train",
                seen.generated, None, seen.train)  # fmt: skip

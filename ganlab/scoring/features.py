@@ -32,7 +32,7 @@ class FeatureError(GanlabError):
 
 @dataclass(frozen=True)
 class Extractor:
-    """name and version (16 hex digits of its weights; empty: unknown, so nothing is cached) say what a number rests on.
+    """name, version: what a score stands on. The version is 16 hex digits of the weights; an empty one is never cached.
 
     dim: F, or None where only a call can tell. prepare: uint8 (n, 3, H, W) on the CPU -> what ``network`` takes.
     network: that -> (n, F). head, where there is one: features (n, F) -> logits (n, C) of ``classes``. batch_size: the

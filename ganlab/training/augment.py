@@ -1,5 +1,6 @@
-"""What D's inputs go through: differentiable augmentation and instance noise, the same on real and generated images;
-and the augmentation of real images alone, which leaks into what G draws.
+"""Augmentation of D's inputs, differentiable and the same on real and generated images, and instance noise.
+
+Real images alone can be augmented too; G then learns to draw the augmented images.
 
 Images are (N, 3, H, W) float in [-1, 1]. Every draw comes from the generator that is handed in.
 """
@@ -65,8 +66,7 @@ def cutout(images: torch.Tensor, generator: torch.Generator, ratio: float = 0.5)
 
 
 def augment_real(images: torch.Tensor, names: list[str], generator: torch.Generator) -> torch.Tensor:
-    """The named augmentations of ``REAL_AUGMENTATIONS`` in order. D then takes flipped, shifted and turned images for
-    real ones, and G learns to draw them."""
+    """The named augmentations of ``REAL_AUGMENTATIONS`` in order."""
     for name in names:
         images = function("real_augment", REAL_AUGMENTATIONS, name)(images, generator)
     return images

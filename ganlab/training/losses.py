@@ -15,8 +15,8 @@ from ganlab.choices import LOSSES, function
 class Loss(NamedTuple):
     """discriminator: (real logits (N,), fake logits (N,)) -> (its loss on real, its loss on fake), to be added
     generator: (fake logits (N,), real logits (N,) or None) -> G's loss. Every value is a mean over the batch, a scalar.
-    boundary: the logit above which D calls an image real. paired: G's loss needs the real logits too, because nothing
-    but the difference between a real and a generated image's logit says anything; there is no boundary."""
+    boundary: the logit above which D calls an image real. paired: only the difference between a real and a generated
+    image's logit counts, so G's loss needs the real logits too and there is no boundary."""
 
     discriminator: Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
     generator: Callable[[torch.Tensor, torch.Tensor | None], torch.Tensor]
