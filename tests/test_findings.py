@@ -63,22 +63,20 @@ def test_every_planned_run_has_a_row_failed_and_missing_ones_too(plan):
 def test_the_numbers_are_those_of_the_runs_own_evaluation(plan):
     runs, floors = findings.runs_table(plan), findings.floor_values(findings.floors(plan))
     rows = json.loads((plan.runs[0].path / "metrics.json").read_text())["evaluation"]
-    distances = [row for row in rows if row["metric"] == "fd_cifar_resnet" and row["split"] == "train"]
+    distances = [row for row in rows if row["metric"] == "fd" and row["split"] == "train"]
     assert runs.loc[0, "fd_train"] == distances[0]["value"], "the one with the larger counts"
     assert floors["fd_train"] == distances[0]["floor"]
-    recall = next(row for row in rows if row["metric"] == "recall_cifar_resnet" and row["split"] == "test")
+    recall = next(row for row in rows if row["metric"] == "recall" and row["split"] == "test")
     assert runs.loc[0, "recall_test"] == recall["value"]
 
 
 def test_a_study_scored_with_inception_has_its_distances_too(plan, monkeypatch):
     found = Run(plan.runs[0].path).metrics
-    named = json.loads(json.dumps(found).replace("fd_cifar_resnet", "fid").replace("_cifar_resnet", "_inception"))
-    for row in named["evaluation"]:
-        row["extractor"] = row["extractor"].replace("cifar_resnet", "inception")
+    named = json.loads(json.dumps(found).replace("cifar_resnet", "inception"))
     expected = findings._row(plan.runs[0])
     monkeypatch.setattr(Run, "metrics", named)
     assert findings._row(plan.runs[0]) == expected
-    assert findings.score_floor(plan) == found["scored"]["floor"]["fd_cifar_resnet"]
+    assert findings.score_floor(plan) == found["scored"]["floor"]["fd"]
 
 
 def test_images_of_a_folder_have_no_held_out_ones_and_so_no_floor(plan, monkeypatch):
@@ -91,7 +89,7 @@ def test_images_of_a_folder_have_no_held_out_ones_and_so_no_floor(plan, monkeypa
 def test_a_collapsed_run_is_one_that_ends_far_above_its_best(plan, tmp_path, monkeypatch):
     found = Run(plan.runs[0].path).metrics
     for last, collapsed in ((1.9, False), (2.1, True)):
-        found["final"]["fd_cifar_resnet"] = last * found["best"]["fd_cifar_resnet"]
+        found["final"]["fd"] = last * found["best"]["fd"]
         monkeypatch.setattr(Run, "metrics", found)
         assert findings._row(plan.runs[0])["collapsed"] is collapsed
 
