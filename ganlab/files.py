@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from ganlab.errors import GanlabError
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-
-from ganlab.errors import GanlabError
 
 
 class FileError(GanlabError):

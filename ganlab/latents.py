@@ -124,9 +124,6 @@ def directions(generator: nn.Module, k: int) -> tuple[torch.Tensor, torch.Tensor
     return (vectors * largest.sign())[:k].float(), strengths[:k].float()
 
 
-# --- what pages show of latent space --------------------------------------------------------------------------------
-
-
 def _fixed_stream() -> torch.Generator:
     return torch.Generator().manual_seed(EVALUATION_SEED + 1)
 

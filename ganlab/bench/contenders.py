@@ -38,9 +38,6 @@ class Contender:
     classes: int = 1
 
 
-# --- the contenders -------------------------------------------------------------------------------------------------
-
-
 class Pictures(Dataset):
     """Images one at a time, as torchvision's data sets hand them out."""
 

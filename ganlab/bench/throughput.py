@@ -22,8 +22,6 @@ from ganlab.bench.contenders import CONTENDERS, SIZES, BenchError, seconds_of
 from ganlab.files import write_atomic
 from ganlab.machine import provenance
 
-# --- throughput -----------------------------------------------------------------------------------------------------
-
 
 def serve(name: str) -> None:
     """A worker: says what a step of the contender is, then, for every number of seconds it reads, how long one took."""

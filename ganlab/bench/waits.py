@@ -21,8 +21,6 @@ from ganlab.machine import native_precision, provenance
 from ganlab.networks.generators import generate
 from ganlab.training.step import Gan
 
-# --- what a user waits for ------------------------------------------------------------------------------------------
-
 
 def waiting() -> dict[str, float]:
     """Seconds from a command to its answer, medians of five: imports, help, data, first step, samples."""

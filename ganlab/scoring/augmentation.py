@@ -41,9 +41,6 @@ class AugmentationError(GanlabError):
     """A run, or a number of real images, that no classification accuracy can be had for."""
 
 
-# --- training -------------------------------------------------------------------------------------------------------
-
-
 def classify(run: Run, real: list[int], seeds: list[int]) -> Iterator[dict[str, Any]]:
     """Trains what classification.csv of ``run`` does not hold yet; yields its new rows, each when it is kept.
 
@@ -192,9 +189,6 @@ def _check_images(run: Run, config: Config, train: ImageSet, test: ImageSet | No
             f"--real is {max(real)} for each of {len(train.names)} classes and a classifier sees {places} real images "
             f"beside synthetic ones: give at most {most}"
         )
-
-
-# --- what came of it ------------------------------------------------------------------------------------------------
 
 
 def summary(rows: pd.DataFrame) -> pd.DataFrame:

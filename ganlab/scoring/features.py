@@ -88,9 +88,6 @@ class Extractor:
         return self.head(features).softmax(1).cpu()
 
 
-# --- the table ------------------------------------------------------------------------------------------------------
-
-
 def cifar_resnet(path: Path = classifier.WEIGHTS) -> Extractor:
     """The pooled layer (224-d) and the class probabilities of the shipped CIFAR-10 classifier.
 
@@ -204,9 +201,6 @@ def clean_resizer(side: int) -> Callable[[torch.Tensor], torch.Tensor]:
 def version_of(content: bytes) -> str:
     """16 hex digits of an extractor's weights."""
     return hashlib.sha256(content).hexdigest()[:16]
-
-
-# --- reference features ---------------------------------------------------------------------------------------------
 
 
 def reference_features(extractor: Extractor, data: ImageSet, device: str | torch.device = "cpu") -> torch.Tensor:

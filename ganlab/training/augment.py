@@ -62,9 +62,6 @@ def cutout(images: torch.Tensor, generator: torch.Generator, ratio: float = 0.5)
     return images * ~inside[:, None]
 
 
-# --- of real images alone -------------------------------------------------------------------------------------------
-
-
 def augment_real(images: torch.Tensor, names: list[str], generator: torch.Generator) -> torch.Tensor:
     """The named augmentations of ``REAL_AUGMENTATIONS`` in order."""
     for name in names:

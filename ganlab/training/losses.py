@@ -96,8 +96,6 @@ def get(name: str, real_label: float = 1.0, fake_label: float = 0.0) -> Loss:
     return make(real_label, fake_label) if make is bce else make()
 
 
-# --- penalties ------------------------------------------------------------------------------------------------------
-
 Judge = Callable[[torch.Tensor], torch.Tensor]  # images (N, C, H, W) -> logits (N,)
 
 
