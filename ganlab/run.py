@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 from ganlab.files import clear_os_errors, figure_png, read_png, tile, write_atomic, write_png
 
 LOCK_SECONDS = 2.0  # to wait for a folder: a killed process, or one that only looks, frees it within that time
-GENERATORS = ("generator.safetensors", "best.safetensors")  # the final one, the best one
+GENERATOR_FILES = ("generator.safetensors", "best.safetensors")  # the final one, the best one
 
 
 class RunError(GanlabError):
@@ -132,7 +132,7 @@ class Run:
 
     def is_finished(self, config: Config) -> bool:
         """Whether there is nothing left to do: the metrics say so, and the generator is there."""
-        return self.finished_epochs == config.epochs and (self.path / GENERATORS[0]).exists()
+        return self.finished_epochs == config.epochs and (self.path / GENERATOR_FILES[0]).exists()
 
     @property
     def history(self) -> pd.DataFrame:
@@ -240,14 +240,14 @@ class Run:
             for key, value in generator.state_dict().items()
         }
         about = {"config": json.dumps(config.to_dict())}  # one key: safetensors writes several in random order
-        self.write(GENERATORS[best], lambda path: path.write_bytes(save(tensors, about)))
+        self.write(GENERATOR_FILES[best], lambda path: path.write_bytes(save(tensors, about)))
 
     def read_generator(self, best: bool = False) -> tuple[nn.Module, Config]:
         """(the EMA generator in evaluation mode, its config): the final one, or the best that was scored in training.
 
         Raises ``RunError`` if it is missing or damaged.
         """
-        path = self.path / GENERATORS[best]
+        path = self.path / GENERATOR_FILES[best]
         if not path.exists():
             cure = "it was never scored while it trained, use the final one" if best else "train it to its end first"
             raise RunError(f"{self.path} has no {path.name}: {cure}")

@@ -18,7 +18,7 @@ from ganlab.config import Config
 from ganlab.data import ImageSet
 from ganlab.errors import GanlabError
 from ganlab.latents import labels_in_turn, sample
-from ganlab.run import GENERATORS, Run
+from ganlab.run import GENERATOR_FILES, Run
 from ganlab.scoring.classifier import Recipe, Session, accuracy
 from ganlab.scoring.evaluate import references
 from ganlab.scoring.metrics import mean_interval
@@ -61,7 +61,7 @@ def classify(run: Run, real: list[int], seeds: list[int]) -> Iterator[dict[str, 
         rows = read_rows(run).to_dict("records")
         if any(row["made_with"] != made_with for row in rows):
             raise AugmentationError(
-                f"{run.path / TABLE} was made with another {GENERATORS[0]} or another recipe of the classifiers: "
+                f"{run.path / TABLE} was made with another {GENERATOR_FILES[0]} or another recipe of the classifiers: "
                 "delete the table to begin again, or restore what it was made with"
             )
         done = {(row["real"], row["training_set"], row["seed"]) for row in rows}
@@ -78,7 +78,7 @@ def classify(run: Run, real: list[int], seeds: list[int]) -> Iterator[dict[str, 
 
 def _made_with(run: Run) -> str:
     """16 hex digits of the generator's file and the classifiers' recipe."""
-    made_of = (run.path / GENERATORS[0]).read_bytes() + repr((RECIPE, EPOCH)).encode()
+    made_of = (run.path / GENERATOR_FILES[0]).read_bytes() + repr((RECIPE, EPOCH)).encode()
     return hashlib.sha256(made_of).hexdigest()[:16]
 
 
