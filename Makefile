@@ -16,8 +16,9 @@ OUT    ?= results/main/$(subst $(space),-,$(strip $(or $(strip $(CLASS)),all) $(
           $(filter-out gaussian,$(PRIOR)) $(addprefix s,$(filter-out 0,$(SEED)))))
 RUN    ?= $(OUT)
 
-# the noise study: its name, and its folder, a new dated one with FRESH=1
+# the noise study: its name, one condition alone, and its folder, a new dated one with FRESH=1
 STUDY     ?= noise-study
+CONDITION ?=
 STUDY_OUT ?= results/$(STUDY)$(if $(FRESH),-$(shell date +%Y-%m-%d-%H%M))
 
 # a relative path must mean the same to a kernel that starts elsewhere
@@ -42,8 +43,8 @@ experiment: $(VENV)/installed  ## CIFAR-10: CLASS= (none: all ten) PRESET= PRIOR
 evaluate: $(VENV)/installed  ## score a finished run beside its real-vs-real floor: RUN=
 	$(BIN)/ganlab evaluate --run $(RUN) --notebook
 
-noise-study: $(VENV)/installed  ## every prior, many seeds; resumes: STUDY=quick SCHEDULER=tcp://host:8786 FRESH=1
-	$(BIN)/ganlab study --study $(STUDY) --out $(STUDY_OUT) $(if $(SCHEDULER),--scheduler $(SCHEDULER))
+noise-study: $(VENV)/installed  ## says what it runs and for how long, then does; resumes: STUDY=quick CONDITION=P1 SCHEDULER=tcp://host:8786 FRESH=1
+	$(BIN)/ganlab study --study $(STUDY) --out $(STUDY_OUT) $(if $(CONDITION),--condition $(CONDITION)) $(if $(SCHEDULER),--scheduler $(SCHEDULER))
 
 presets: $(VENV)/installed  ## every preset side by side, at equal minutes and equal images; resumes; results/presets
 	$(BIN)/ganlab study --study presets --out results/presets $(if $(SCHEDULER),--scheduler $(SCHEDULER))

@@ -15,6 +15,7 @@ from ganlab import __version__
 from ganlab.choices import EXTRACTORS
 from ganlab.config import DATASETS, Config, item_type, option_default
 from ganlab.errors import GanlabError
+from ganlab.study.command import add_arguments as study_arguments
 
 EXIT_CODES = {
     0: "done",
@@ -38,14 +39,13 @@ def main(argv: list[str] | None = None) -> int:
         return int(stop.code or 0)
     command = options.pop("command")
     try:
-        COMMANDS[command][0](options)
+        return COMMANDS[command][0](options) or 0
     except GanlabError as error:
         print(f"ganlab {command}: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print(f"ganlab {command}: stopped; the same command goes on from the last checkpoint", file=sys.stderr)
         return 130
-    return 0
 
 
 # --- training -------------------------------------------------------------------------------------------------------
@@ -190,38 +190,11 @@ def _best_argument(parser: argparse.ArgumentParser) -> None:
 # --- many runs ------------------------------------------------------------------------------------------------------
 
 
-def study_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("action", nargs="?", default="run", choices=("run", "report", "status"), help="(default run)")
-    words = "noise-study | quick | presets | a .yaml file"
-    parser.add_argument("--study", default="noise-study", metavar="NAME", help=words)
-    parser.add_argument("--out", default="", metavar="DIR", help="(default results/NAME)")
-    parser.add_argument("--scheduler", default="", metavar="ADDRESS", help="of a Dask cluster, as tcp://host:8786")
-    parser.add_argument("--workers", type=int, default=0, help="processes here (default: one a GPU, else one a core)")
-    parser.add_argument("--retry-failed", action="store_true", help="run what failed once more")
+def study(options: Options) -> int:
+    """run, resume, plan or report a study; 'next' trains one pending run"""
+    from ganlab.study.command import main as act
 
-
-def study(options: Options) -> None:
-    """run or resume a study on a Dask cluster, then its notebook; 'report': the notebook of the runs there are;
-    'status': how far it is"""
-    from ganlab.study.cluster import describe, follow
-    from ganlab.study.plan import StudyError, read, status
-
-    plan = read(options["study"], options["out"])
-    if options["action"] == "status":
-        print(describe(status(plan), options["workers"]))
-        return
-    if options["action"] == "run":
-        follow(plan, options["scheduler"], options["workers"], options["retry_failed"])
-        if plan.is_reported:
-            print(f"{plan.report} tells of all of them; 'ganlab study report' makes it again")
-            return
-    if not {"done", "failed"} & {planned.status for planned in plan.runs}:
-        words = f"ganlab study --study {options['study']} --out {plan.root}"
-        raise StudyError(f"{plan.root} holds no run of {plan.name} that has ended: '{words}' starts it")
-    from ganlab.notebooks import execute
-
-    for name in reversed(plan.notebooks):  # the answer last: it says that all is told
-        print(execute(name, plan.root / f"{name}.ipynb", {"study": options["study"], "out": str(plan.root)}))
+    return act(options)
 
 
 def report_arguments(parser: argparse.ArgumentParser) -> None:
@@ -289,7 +262,7 @@ def _line(row: dict[str, Any]) -> str:
 
 # --- parsing --------------------------------------------------------------------------------------------------------
 
-COMMANDS: dict[str, tuple[Callable[[Options], None], Callable[[argparse.ArgumentParser], None]]] = {
+COMMANDS: dict[str, tuple[Callable[[Options], int | None], Callable[[argparse.ArgumentParser], None]]] = {
     "train": (train, config_arguments),
     "experiment": (experiment, config_arguments),
     "sample": (sample, sample_arguments),

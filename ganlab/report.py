@@ -101,16 +101,18 @@ def studies(root: Path) -> Iterator[Result]:
     from ganlab.study import tables
     from ganlab.study.plan import read
 
-    for path in sorted(root.glob("noise-study*/summary.csv")):
-        plan = read("noise-study", path.parent)
-        table = tables.runs_table(plan)
+    for path in sorted(root.glob("noise-study*/verdicts.csv")):
+        plan, found = read("noise-study", path.parent), tables.read_csv(path)
+        done = [planned.path for planned in plan.runs if planned.status == "done"]
+        first = plan.conditions[0].name
+        here = found[(found["condition"] == first) & (found["judge"] == plan.judges[0])].dropna(subset="low")
         yield Result(
-            f"the noise study, {sum(table['status'] == 'done')} of {len(table)} runs",
+            f"the noise study, {len(done)} of {len(plan.runs)} runs; {first}, {plan.judges[0]}",
             path.parent / "noise_study.ipynb",
-            path.parent / "figures" / "verdict.png",
-            tables.brief(table, tables.summary(table, plan), tables.unpaired(table, plan)),
+            path.parent / "figures" / "primary.png",
+            [f"{row.prior}: {row.verdict} ({row.low:.2f} to {row.high:.2f})" for row in here.itertuples()],
             "make noise-study",
-            _newest([planned.path for planned in plan.runs if planned.status == "done"]),
+            _newest(done),
         )
 
 

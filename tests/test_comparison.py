@@ -24,7 +24,7 @@ CELLS = [
     {"name": "fast", "settings": {"preset": "fast"}, "priors": ["gaussian"], "seeds": [0, 1]},
     {"name": "t2", "settings": {"preset": "t2"}, "priors": ["gaussian"], "seeds": [0]},
     {
-        "name": "one class",
+        "name": "one-class",
         "settings": {"preset": "fast", "classes": ["warm-ring"]},
         "priors": ["gaussian"],
         "seeds": [0],
@@ -38,7 +38,7 @@ def plan(tmp_path_factory):
     folder = tmp_path_factory.mktemp("presets")
     file = folder / "small.yaml"
     file.write_text(yaml.safe_dump(
-        {"settings": SETTINGS, "notebooks": ["presets"], "seeds_first": True, "cells": CELLS}))  # fmt: skip
+        {"settings": SETTINGS, "notebooks": ["presets"], "order": "seeds", "conditions": CELLS}))  # fmt: skip
     found = study.read(str(file), folder / "results")
     for planned in found.runs[:-1]:
         list(train(planned.config, Run(planned.path)))
@@ -46,8 +46,8 @@ def plan(tmp_path_factory):
 
 
 def test_seeds_first_runs_every_cell_before_the_next_seed(plan):
-    assert [(p.cell, p.seed) for p in plan.runs] == [("fast", 0), ("t2", 0), ("one class", 0), ("fast", 1)]
-    assert plan.notebooks == ("presets",) and study.read("quick").notebooks == ("noise_study",)
+    assert [(p.condition, p.seed) for p in plan.runs] == [("fast", 0), ("t2", 0), ("one-class", 0), ("fast", 1)]
+    assert plan.notebooks == ("presets",)
 
 
 def test_the_shipped_study_runs_every_preset_on_real_images_three_times():
@@ -55,7 +55,7 @@ def test_the_shipped_study_runs_every_preset_on_real_images_three_times():
 
     runs = study.read("presets").runs
     assert {p.config.preset for p in runs} == set(PRESETS) and all(p.config.dataset == "cifar10" for p in runs)
-    assert all([p.seed for p in runs if p.cell == cell] == [0, 1, 2] for cell in {p.cell for p in runs})
+    assert all([p.seed for p in runs if p.condition == cell] == [0, 1, 2] for cell in {p.condition for p in runs})
 
 
 def test_histories_add_up_the_minutes_and_name_the_scores_alike(plan):
@@ -98,7 +98,7 @@ def test_intervals_end_where_no_score_can_lie():
 
 def test_about_counts_parameters_and_times_what_is_done(plan):
     table = comparison.about(plan).set_index("cell")
-    assert table.loc["one class", "classes"] == "warm-ring" and table.loc["fast", "seeds"] == 1
+    assert table.loc["one-class", "classes"] == "warm-ring" and table.loc["fast", "seeds"] == 1
     assert table.loc["t2", "D parameters"] > 0 and table["seconds per epoch"].notna().all()
     assert set(table["images seen"]) == {96}
 
@@ -143,7 +143,7 @@ def test_the_notebook_shows_every_preset(plan, tmp_path):
     said = nbformat.writes(nbformat.read(path, as_version=4))
     assert all(f"**{cell['name']}**" in said for cell in CELLS) and "ConvTranspose2d 3 x 32 x 32" in said
     tables = [pd.read_csv(plan.root / f"equal_{name}.csv") for name in ("minutes", "images")]
-    assert all(table["cell"].tolist() == ["fast", "t2", "one class"] for table in tables)
+    assert all(table["cell"].tolist() == ["fast", "t2", "one-class"] for table in tables)
 
     figures = {path: path.read_bytes() for path in (plan.root / "figures").glob("*.png")} | {
         (plan.root / "corners.csv"): (plan.root / "corners.csv").read_bytes()

@@ -1,29 +1,17 @@
 """Every figure: takes tables and images, returns matplotlib figures."""
 
 from ganlab.figures.images import animation, directions, images, named_sheet, neighbours, real_and_generated, truncation
+from ganlab.figures.latents import by_size, interpolation_strips, prior_grids, prior_shapes, swap_heatmap
 from ganlab.figures.presets import presets_accuracies, presets_games, presets_race
 from ganlab.figures.scores import class_histogram, classification, precision_recall, race
-from ganlab.figures.study import (
-    arrows,
-    collapse,
-    duplicates,
-    forest,
-    forest_cells,
-    interpolation_strips,
-    latent_distributions,
-    learning_curves,
-    precision_recall_plane,
-    prior_grids,
-    swap_heatmap,
-    verdict,
-)
+from ganlab.figures.study import conditions, latent_size, learning_curves, no_effect, primary, secondary, takeoff
 from ganlab.figures.style import COLOURS, new_figure, show
 from ganlab.figures.training import curves, draw_curves, score_curves, snapshots
 
 __all__ = [
-    "COLOURS", "animation", "arrows", "class_histogram", "classification", "collapse", "curves", "directions",
-    "draw_curves", "duplicates", "forest", "forest_cells", "images", "interpolation_strips", "latent_distributions",
-    "learning_curves", "named_sheet", "neighbours", "new_figure", "precision_recall", "precision_recall_plane",
-    "presets_accuracies", "presets_games", "presets_race", "prior_grids", "race", "real_and_generated",
-    "score_curves", "show", "snapshots", "swap_heatmap", "truncation", "verdict",
+    "COLOURS", "animation", "by_size", "class_histogram", "classification", "conditions", "curves", "directions",
+    "draw_curves", "images", "interpolation_strips", "latent_size", "learning_curves", "named_sheet", "neighbours",
+    "new_figure", "no_effect", "precision_recall", "presets_accuracies", "presets_games", "presets_race", "primary",
+    "prior_grids", "prior_shapes", "race", "real_and_generated", "score_curves", "secondary", "show", "snapshots",
+    "swap_heatmap", "takeoff", "truncation",
 ]  # fmt: skip

@@ -32,7 +32,7 @@ def histories(study: Study) -> pd.DataFrame:
     (``SCORES``, NaN at an epoch that was not scored)."""
     frames = []
     for planned in done(study):
-        history = Run(planned.path).history.assign(cell=planned.cell, seed=planned.seed)
+        history = Run(planned.path).history.assign(cell=planned.condition, seed=planned.seed)
         frames.append(history.assign(minutes=history["seconds"].cumsum() / 60))
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=["cell", "seed", *MARKS, *SCORES])
 
@@ -73,7 +73,7 @@ def floors(study: Study) -> pd.DataFrame:
     rows = {}
     for planned in done(study):
         floor = Run(planned.path).metrics["scored"]["floor"] or {}
-        rows.setdefault(planned.cell, floor)
+        rows.setdefault(planned.condition, floor)
     return pd.DataFrame.from_dict(rows, orient="index").reindex(columns=list(SCORES)).rename_axis("cell")
 
 
@@ -81,15 +81,16 @@ def about(study: Study) -> pd.DataFrame:
     """What each cell is: a row of networks, parameters, loss and batch, the images that its finished runs saw, and the
     seconds that an epoch (a pass over the data) took them on one thread."""
     rows, finished = [], done(study)
-    for planned in {planned.cell: planned for planned in study.runs}.values():
+    for planned in {planned.condition: planned for planned in study.runs}.values():
         config = _with_classes(planned.config)
         networks = build(config, torch.Generator())
         g, d = (sum(parameter.numel() for parameter in network.parameters()) for network in networks)
-        runs = [Run(other.path) for other in finished if other.cell == planned.cell]
+        runs = [Run(other.path) for other in finished if other.condition == planned.condition]
         taken = [run.images / run.metrics["images_per_second"] for run in runs]
         rows.append({
-            "cell": planned.cell, "classes": ", ".join(planned.config.classes) or "all", "generator": config.generator,
-            "G parameters": g, "discriminator": f"{config.discriminator}, norm {config.d_norm}", "D parameters": d,
+            "cell": planned.condition, "classes": ", ".join(planned.config.classes) or "all",
+            "generator": config.generator, "G parameters": g,
+            "discriminator": f"{config.discriminator}, norm {config.d_norm}", "D parameters": d,
             "loss": config.loss, "batch": config.batch_size, "D steps": config.d_steps,
             "images seen": np.mean([run.metrics["images_seen"] for run in runs]) if runs else math.nan,
             "seconds per epoch": np.mean(taken) if taken else math.nan, "seeds": len(runs),
