@@ -184,7 +184,8 @@ def test_the_power_table_takes_the_pilots_spread(tmp_path):
     plan = read(tmp_path, [{"name": "a", "priors": ["gaussian", "poisson"], "seeds": [0, 1, 2]}])
     assert sorted(forecast.power(plan)["sd"]) == sorted(forecast.SDS)
     plan.root.mkdir()
-    (plan.root / "pilot.csv").write_text("preset,log_fd\nconv-noise,4.0\nconv-noise,4.2\n")
+    rows = ["condition,prior,log_fd_cifar_resnet", "conv-noise,gaussian,4.0", "conv-noise,gaussian,4.2"]
+    (plan.root / "pilot.csv").write_text("\n".join(rows))
     assert forecast.power(plan)["sd"].tolist() == pytest.approx([0.1414], abs=1e-4)
 
 
@@ -245,6 +246,15 @@ def test_a_run_that_fails_says_why_and_is_tried_again_when_asked(tmp_path, capsy
     assert main([words[0], "status", *words[2:]]) == 1
     assert "1 failed of 1" in capsys.readouterr().out
     assert len(json.loads((tmp_path / "out/a/gaussian-s0/failed.json").read_text())["traceback"]) > 100
+
+
+def test_data_that_is_gone_is_one_sentence_and_no_failed_run(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("GANLAB_DATA", str(tmp_path / "gone.npz"))
+    plan = write(tmp_path / "plan.yaml", ONE, {"dataset": "cifar10", "classes": ["ship"]})
+    words = ["study", "next", "--study", str(plan), "--out", str(tmp_path / "out")]
+    assert [main(words) for _ in range(3)] == [2, 2, 2]
+    assert "gone.npz does not exist" in capsys.readouterr().err
+    assert study.read(str(plan), tmp_path / "out").runs[0].status == "left"
 
 
 @pytest.mark.slow

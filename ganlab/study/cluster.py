@@ -161,11 +161,13 @@ def _feed(
         ended = [future for future in flying if future.done()]
         for future in ended:
             planned = flying.pop(future)
-            if future.status != "finished":  # its workers were lost
+            if isinstance(error := future.exception(), jobs.NOT_THE_RUNS):
+                raise error
+            if error:  # its workers were lost
                 if jobs.progress(planned.path) != reached[planned.path]:
                     submit(planned, False)
                     continue
-                jobs.record_failure(planned.path, "".join(traceback.format_exception(future.exception())))
+                jobs.record_failure(planned.path, "".join(traceback.format_exception(error)))
             yield planned, planned.status
         if not ended:
             yield next(iter(flying.values())), "running"

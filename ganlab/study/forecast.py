@@ -22,6 +22,7 @@ from ganlab.study import statistics
 from ganlab.study.cluster import worker_count
 from ganlab.study.plan import Condition, Planned, Study, seconds
 from ganlab.study.power import SDS, power_table
+from ganlab.study.tables import outcome, read_csv
 
 MEASURED_SECONDS = 2.0  # of training, for a condition of which no run has ended here
 SECOND_JUDGE_SECONDS = 60.0  # about, of one core: 2,500 samples through an ImageNet network
@@ -125,13 +126,14 @@ def design_of(condition: Condition) -> statistics.Design | None:
 
 
 def pilot_sds(study: Study) -> dict[str, float]:
-    """preset -> SD of log FD between Gaussian's seeds, from ``pilot.csv`` in the study's folder (columns ``preset`` and
-    ``log_fd``); empty without it."""
-    path = study.root / PILOT
-    if not path.exists():
+    """preset -> SD of the first judge's outcome between Gaussian's seeds, from ``pilot.csv`` in the study's folder: the
+    ``runs.csv`` of the study ``pilot``, whose conditions are called after presets. Empty without it."""
+    table = read_csv(study.root / PILOT)
+    if table.empty:
         return {}
-    table = pd.read_csv(path)
-    return {str(preset): float(rows["log_fd"].std()) for preset, rows in table.groupby("preset") if len(rows) > 1}
+    value = outcome(study.judges[0])
+    done = table[table["prior"] == statistics.CONTROL].dropna(subset=value)
+    return {str(preset): float(rows[value].std()) for preset, rows in done.groupby("condition") if len(rows) > 1}
 
 
 def power(study: Study, condition: str = "") -> pd.DataFrame:

@@ -15,12 +15,16 @@ from typing import Any
 import filelock
 
 from ganlab.config import Config
-from ganlab.files import write_atomic
+from ganlab.data import DataError
+from ganlab.errors import ConfigError
+from ganlab.files import FileError, write_atomic
 from ganlab.run import Run
+from ganlab.scoring.features import FeatureError
 from ganlab.study.plan import CLAIM, FAILED, Planned, Study
 
 ATTEMPT = "attempt.json"  # where the attempt under way began; gone when the run has ended
 DEATHS = 2  # without progress, after which a run has failed
+NOT_THE_RUNS = (ConfigError, DataError, FeatureError, FileError)  # mistakes of the plan or of this machine
 PATIENCE = 0.5  # seconds: a claim that is only looked at is free again by then
 
 
@@ -60,7 +64,10 @@ def is_pending(planned: Planned, retry_failed: bool = False) -> bool:
 
 
 def perform(path: Path, config: Config, retry_failed: bool = False) -> str | None:
-    """Trains a claimed run to its end, from its last checkpoint; returns None, or the last traceback if it failed."""
+    """Trains a claimed run to its end, from its last checkpoint; returns None, or the last traceback if it failed.
+
+    Raises one of ``NOT_THE_RUNS``, which would stop every run here; the run is as if it had not been tried.
+    """
     path.mkdir(parents=True, exist_ok=True)
     if retry_failed:
         for name in (FAILED, ATTEMPT):
@@ -69,6 +76,9 @@ def perform(path: Path, config: Config, retry_failed: bool = False) -> str | Non
     while begin(path):
         try:
             train(path, config)
+        except NOT_THE_RUNS:
+            (path / ATTEMPT).unlink(missing_ok=True)
+            raise
         except Exception:
             said = traceback.format_exc()
         else:
