@@ -3,6 +3,7 @@
 import contextlib
 import datetime
 import itertools
+import logging
 import os
 import sys
 import time
@@ -111,6 +112,7 @@ def _client(scheduler: str, workers: int) -> Iterator["Client"]:
             yield client
         return
     security = Security.temporary()
+    logging.getLogger("distributed.nanny").setLevel(logging.ERROR)  # at the end it minds how long workers take to stop
     with (
         dask.config.set({"distributed.nanny.pre-spawn-environ": ENVIRONMENT}),
         LocalCluster(

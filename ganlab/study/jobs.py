@@ -8,6 +8,7 @@ import contextlib
 import datetime
 import json
 import traceback
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from ganlab.errors import ConfigError
 from ganlab.files import FileError, write_atomic
 from ganlab.run import Run
 from ganlab.scoring.features import FeatureError
+from ganlab.scoring.metrics import DegenerateWarning
 from ganlab.study.plan import CLAIM, FAILED, Planned, Study
 
 ATTEMPT = "attempt.json"  # where the attempt under way began; gone when the run has ended
@@ -93,8 +95,10 @@ def train(path: Path, config: Config) -> None:
     """The training alone. Raises ``GanlabError`` and whatever else stops it."""
     from ganlab.training.loop import train as events
 
-    for _ in events(config, Run(path)):
-        pass
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DegenerateWarning)  # what is said of few images stands in the tables
+        for _ in events(config, Run(path)):
+            pass
 
 
 def begin(path: Path) -> bool:
