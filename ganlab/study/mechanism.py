@@ -13,7 +13,7 @@ from ganlab import priors
 from ganlab.config import Config
 from ganlab.latents import evaluation_latents, labels_in_turn
 from ganlab.networks.generators import generate
-from ganlab.run import GENERATORS, Run
+from ganlab.run import Run
 from ganlab.scoring import metrics
 from ganlab.scoring.evaluate import references
 from ganlab.scoring.features import get as extractor
@@ -39,7 +39,7 @@ def generators(study: Study, condition: str, seed: int | None = None) -> Trained
 
 
 def _is_here(planned: Planned) -> bool:
-    return planned.status == "done" and (planned.path / GENERATORS[0]).exists()
+    return Run(planned.path).is_finished(planned.config)
 
 
 def drawn_or_kept(folder: Run, name: str, trained: Trained, draw: Callable[[Trained], Any]) -> Any:
