@@ -24,6 +24,7 @@ DISCRIMINATORS = {  # config -> D
     "sngan": "networks.discriminators.sngan_discriminator",
     "residual": "networks.residual.residual_discriminator",
     "r3": "networks.residual.r3_discriminator",
+    "projected": "networks.projected.projected_discriminator",
 }
 LOSSES = {  # config -> Loss
     "bce": "training.losses.bce",
@@ -36,6 +37,7 @@ AUGMENTATIONS = {  # (images, generator) -> images, differentiable
     "color": "training.augment.color",
     "translation": "training.augment.translation",
     "cutout": "training.augment.cutout",
+    "flip": "training.augment.flip",
 }
 REAL_AUGMENTATIONS = {  # (images, generator) -> images
     "flip": "training.augment.flip",

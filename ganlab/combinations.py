@@ -49,12 +49,26 @@ def losses(config: "Config") -> None:
 
 
 def networks(config: "Config") -> None:
-    valid = {"residual": ("spectral", "none"), "r3": ("none",)}.get(config.discriminator)
+    valid = {"residual": ("spectral", "none"), "r3": ("none",), "projected": ("spectral", "none")}.get(
+        config.discriminator
+    )
     if valid and (config.d_norm not in valid or config.minibatch != "none"):
         raise ConfigError(
             f"discriminator {config.discriminator} with d_norm {config.d_norm}, minibatch {config.minibatch}: it takes "
             f"d_norm {' or '.join(valid)}, and minibatch none"
         )
+    if config.discriminator != "projected" and config.feature_network:
+        raise ConfigError(
+            f"feature_network {config.feature_network!r} with discriminator {config.discriminator}: only discriminator "
+            "projected looks through one"
+        )
+    if config.discriminator == "projected":
+        for name in ("feature_matching", "gradient_penalty", "r1", "r2"):
+            if getattr(config, name):
+                raise ConfigError(
+                    f"discriminator projected with {name} {getattr(config, name):g}: its features are frozen, and only "
+                    f"its heads learn; switch {name} off"
+                )
     if config.minibatch == "discrimination" and config.discriminator == "dcgan" and not config.conditional:
         raise ConfigError(
             "minibatch discrimination with discriminator dcgan, which has no dense layer to put it before: use "
@@ -62,4 +76,14 @@ def networks(config: "Config") -> None:
         )
 
 
-COMBINATIONS = (sizes, losses, networks)
+def judges(config: "Config") -> None:
+    if config.judges and not set(config.judges) - KIN.get(config.discriminator, set()):
+        raise ConfigError(
+            f"judges {', '.join(config.judges)} with discriminator {config.discriminator}: D looks through a near kin of "
+            "that network, so it judges nothing; add efficientnet_lite0"
+        )
+
+
+# Extractors that are near kin of what a discriminator looks through: classifiers of the same images and labels.
+KIN = {"projected": {"cifar_resnet"}}
+COMBINATIONS = (sizes, losses, networks, judges)

@@ -68,6 +68,10 @@ class Config:
     g_dropout: float = _option("networks", 0.0, "share of G's channels dropped while training", low=0, below=1)
     d_dropout: float = _option("networks", 0.0, "share of D's channels dropped while training", low=0, below=1)
 
+    feature_network: str = _option(
+        "networks", "", "file of the frozen network that D projected looks through; none means the shipped one"
+    )
+
     minibatch: str = _option(
         "networks",
         "none",

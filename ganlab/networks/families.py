@@ -36,6 +36,8 @@ class Discriminator(Network):
     Layers that compare the images of a batch belong to ``logit``.
     """
 
+    frozen_features = False  # they learn
+
     def __init__(
         self, features: Sequence[nn.Module], logit: Sequence[nn.Module], initialise: Initialise = normal
     ) -> None:

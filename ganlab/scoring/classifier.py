@@ -77,6 +77,7 @@ def train_classifier(
     seed: int = 0,
     train: ImageSet | None = None,
     test: ImageSet | None = None,
+    widths: tuple[int, ...] = WIDTHS,
 ) -> Iterator[dict[str, Any]]:
     """Trains on CIFAR-10, yields one row an epoch, then writes ``out`` and its .json and yields that report.
 
@@ -84,7 +85,7 @@ def train_classifier(
     Same seed, images, hardware and threads: the same file. Raises ``DataError`` where the images cannot be had.
     """
     train, test = train or load("cifar10"), test or load("cifar10", split="test")
-    recipe = Recipe(epochs=epochs, seed=seed)
+    recipe = Recipe(epochs=epochs, seed=seed, widths=widths)
     if epochs < 1 or len(train) < 2 * recipe.batch_size:
         raise ClassifierError(f"{epochs} epochs of {len(train)} images cannot train a classifier: use at least 1 epoch "
                               f"and {2 * recipe.batch_size} images")  # fmt: skip
@@ -295,10 +296,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog=COMMAND, description="Train the CIFAR-10 classifier.")
     parser.add_argument("--epochs", type=int, default=Recipe.epochs)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--widths", type=int, nargs=3, default=WIDTHS, help="channels of the three blocks")
     parser.add_argument("--out", type=Path, default=WEIGHTS, help="the file to write (default: the package's)")
     options = parser.parse_args(arguments)
     try:
-        for row in train_classifier(options.out, options.epochs, options.seed):
+        for row in train_classifier(options.out, options.epochs, options.seed, widths=tuple(options.widths)):
             shown = {key: value for key, value in row.items() if isinstance(value, (int, float))}
             print("  ".join(f"{key} {value}" for key, value in shown.items()), flush=True)
     except GanlabError as error:

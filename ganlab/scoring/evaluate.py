@@ -14,6 +14,7 @@ import pandas as pd
 import torch
 from torch import nn
 
+from ganlab.combinations import KIN
 from ganlab.config import DATASETS, Config
 from ganlab.data import ImageSet, load, load_data
 from ganlab.errors import GanlabError
@@ -28,6 +29,7 @@ SAMPLES = 5000  # generated images in a table, where the training set has as man
 FEWEST = 40  # training images that a table takes: half of them play the generated ones
 SEED = 20_250_301  # of the latents and of the cut of the training set in halves
 COLUMNS = ("metric", "extractor", "split", "value", "low", "high", "floor", "generated", "reference")
+TRAINED_AGAINST = "trained_against"  # a column more, of a run: its D looked through a near kin of the extractor
 
 
 class EvaluationError(GanlabError):
@@ -46,7 +48,7 @@ class Seen:
 
 def evaluate_run(
     run: Run,
-    extractors: list[str],
+    extractors: list[str] | None = None,
     n: int = 0,
     best: bool = False,
     images: str = "",
@@ -54,11 +56,21 @@ def evaluate_run(
 ) -> pd.DataFrame:
     """The table of a finished run, or of a folder of ``images`` beside the run's data; n and best as in ``judged``.
 
-    real: the run's ``references``, for a caller that has them already.
+    extractors: None means the run's own judges. real: the run's ``references``, for a caller that has them already.
+    Rows of an extractor that is near kin of what D looked through are marked ``trained_against``. Raises
+    ``EvaluationError`` if no other extractor is asked.
     """
-    extractors = [features.get(name) for name in extractors]  # a wrong name is answered before anything is drawn
-    train, test = real or references(run.config)
-    return evaluate(judged(run, train, n, best, images), train, test, extractors)
+    config = run.config
+    kin = set() if images else KIN.get(config.discriminator, set())
+    if extractors and not set(extractors) - kin:
+        raise EvaluationError(
+            f"D of {run.path} looked through a near kin of {', '.join(extractors)}, which so cannot judge it: give an "
+            "independent extractor too, as --extractors cifar_resnet efficientnet_lite0"
+        )
+    asked = [features.get(name) for name in extractors or config.final_judges()]  # a wrong name is answered at once
+    train, test = real or references(config)
+    table = evaluate(judged(run, train, n, best, images), train, test, asked)
+    return table.assign(**{TRAINED_AGAINST: table["extractor"].isin(kin)})
 
 
 def judged(run: Run, train: ImageSet, n: int = 0, best: bool = False, images: str = "") -> torch.Tensor:

@@ -18,6 +18,7 @@ from ganlab.data import ImageSet, load_data
 from ganlab.errors import ConfigError
 from ganlab.latents import evaluation_grid
 from ganlab.networks.generators import generate
+from ganlab.networks.projected import looked_through
 from ganlab.run import Run, RunError
 from ganlab.scoring.evaluate import FEWEST, Scorer, evaluate_run, references
 from ganlab.training.signals import Stop, stop_signals
@@ -163,6 +164,7 @@ def _finish(training: Training, run: Run, data: ImageSet, began: dict[str, Any],
         "device": str(training.device),
         "scoring_seconds": round(training.scoring_seconds, 2),
         "final": {key: value for key, value in training.history[-1].items() if key not in CLOCK},
+        "looked_through": looked_through(config),
         "best": training.best,
         "scored": scorer.about() if scorer else None,
         "evaluation": _evaluation(run, config, (data, scorer.test)) if scored else None,
@@ -174,5 +176,5 @@ def _finish(training: Training, run: Run, data: ImageSet, began: dict[str, Any],
 
 def _evaluation(run: Run, config: Config, real: tuple[ImageSet, ImageSet | None]) -> list[dict[str, Any]]:
     """The rows of ``evaluate`` for the generator as it was just written."""
-    table = evaluate_run(run, config.final_judges(), real=real)
+    table = evaluate_run(run, real=real)
     return json.loads(table.to_json(orient="records", double_precision=6))

@@ -23,6 +23,7 @@ from ganlab.training.losses import feature_matching, gradient_penalty, squared_g
 
 STREAMS = ("data", "augment", "prior", "dropout")  # and "init", which is drawn from once
 COMPILER = "inductor"  # of torch.compile
+Maps = list[torch.Tensor]  # feature maps (n, C, S, S), one a scale
 Batch = tuple[torch.Tensor, torch.Tensor | None]  # images uint8 (n, 3, R, R), labels int64 (n,) if conditional
 
 
@@ -78,8 +79,15 @@ class Gan:
             latents = self.prior.sample(n, config.latent_dim, self.streams["prior"])
             with self.autocast():
                 fake = self.g(latents, labels)
-            d = self.discriminator_step(real, fake.detach(), labels)
-        g_loss = self.generator_step(fake, real, labels)
+            if self.d.frozen_features:
+                maps = self._maps(real, fake)
+                d = self._update_d(*self._logits_of_maps(*maps, labels), torch.zeros((), device=self.device))
+            else:
+                d = self.discriminator_step(real, fake.detach(), labels)
+        if self.d.frozen_features:
+            g_loss = self._frozen_generator_step(*maps, labels)
+        else:
+            g_loss = self.generator_step(fake, real, labels)
         self.ema.update(images_seen, n * config.d_steps)
         return Statistics(d.loss_real, d.loss_fake, d.penalty, g_loss, d.acc_real, d.acc_fake)
 
@@ -95,8 +103,10 @@ class Gan:
             together = self._augmented(torch.cat([real, fake]))
             seen = together.chunk(2)
             real_logits, fake_logits = self._logits(together, both).chunk(2)
+        return self._update_d(real_logits, fake_logits, self._penalty(*seen, labels))
+
+    def _update_d(self, real_logits: torch.Tensor, fake_logits: torch.Tensor, penalty: torch.Tensor) -> DStatistics:
         d_real, d_fake = self.loss.discriminator(real_logits, fake_logits)
-        penalty = self._penalty(*seen, labels)
         self.d_optimiser.zero_grad()
         (d_real + d_fake + penalty).backward()
         self.d_optimiser.step()
@@ -134,11 +144,37 @@ class Gan:
                 g_loss = g_loss + config.feature_matching * feature_matching(real_features.float(), features.float())
         else:
             g_loss = self.loss.generator(self._logits(self._augmented(fake), labels), None)
+        return self._update_g(g_loss)
+
+    def _update_g(self, g_loss: torch.Tensor) -> torch.Tensor:
         self.g_optimiser.zero_grad()
         g_loss.backward()
         self.g_optimiser.step()
         self.d.requires_grad_(True)
         return g_loss
+
+    def _maps(self, real: torch.Tensor, fake: torch.Tensor) -> tuple[Maps, Maps]:
+        """Frozen features of what D sees of real and generated images: computed once, for D's update and for G's."""
+        seen_real, seen_fake = self._augmented(torch.cat([real, fake])).chunk(2)
+        with self.autocast():
+            with torch.no_grad():
+                real_maps = self.d.features(seen_real)
+            return real_maps, self.d.features(seen_fake)
+
+    def _logits_of_maps(self, real: Maps, fake: Maps, labels: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
+        """D's logits of real and of generated images, for its own update: no gradient reaches G."""
+        both = None if labels is None else labels.repeat(2)
+        with self.autocast():
+            together = [torch.cat([a, b.detach()]) for a, b in zip(real, fake, strict=True)]
+            return self.d.logit(together, both).float().chunk(2)
+
+    def _frozen_generator_step(self, real: Maps, fake: Maps, labels: torch.Tensor | None) -> torch.Tensor:
+        """``generator_step`` for frozen features, of which ``fake`` still hangs on the graph that made it."""
+        self.d.requires_grad_(False)
+        with self.autocast():
+            logits = self.d.logit(fake, labels).float()
+            real_logits = self.d.logit(real, labels).float() if self.loss.paired else None
+        return self._update_g(self.loss.generator(logits, real_logits))
 
     def _augmented(self, images: torch.Tensor) -> torch.Tensor:
         """What D sees of images."""
