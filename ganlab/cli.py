@@ -130,8 +130,8 @@ def sample(options: Options) -> None:
 def evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     _run_argument(parser, "a finished run")
     parser.add_argument("--images", default="", metavar="DIR", help="a folder of images to score in place of samples")
-    words = f"{' | '.join(EXTRACTORS)} (default cifar_resnet)"
-    parser.add_argument("--extractors", nargs="+", metavar="NAME", help=words)
+    words = f"{' | '.join(EXTRACTORS)} (default: the run's own judges)"
+    parser.add_argument("--extractors", nargs="+", default=[], metavar="NAME", help=words)
     words = "how many samples (default: as many as training images, at most 5000)"
     parser.add_argument("-n", type=int, default=0, help=words)
     words = "run notebooks/evaluation.ipynb and keep it in the run"

@@ -32,6 +32,11 @@ def describe(event: Event) -> str:
         )
     if event.kind == "finished":
         return f"finished: {row['epochs']} epochs, {row['images_seen']} images seen in {row['training_seconds']:.0f} s"
+    if event.kind == "busy":
+        return (
+            f"the machine is busy: {row['threads']} threads train {row['images_per_second']} images/s, one would train "
+            f"{row['one_thread']}; to change over, stop this and run: {row['command']}"
+        )
     if event.kind == "resumed":
         return f"going on from the checkpoint at {where}"
     return f"{event.kind} at {where}"
@@ -41,7 +46,7 @@ def _watch_lines(events: Iterable[Event]) -> None:
     said = -LINE_SECONDS
     for event in events:
         now = time.monotonic()
-        if event.kind in ("resumed", "finished") or (event.kind == "epoch" and now - said >= LINE_SECONDS):
+        if event.kind in ("resumed", "busy", "finished") or (event.kind == "epoch" and now - said >= LINE_SECONDS):
             print(describe(event), flush=True)
             said = now
 
@@ -56,7 +61,7 @@ def _watch_bar(events: Iterable[Event]) -> None:
             if event.kind == "epoch":
                 row = event.row
                 bar.set_postfix_str(f"epoch {event.epoch} d {row['d_loss']:.3f} g {row['g_loss']:.3f}")
-            elif event.kind in ("resumed", "finished"):
+            elif event.kind in ("resumed", "busy", "finished"):
                 bar.write(describe(event))
 
 
@@ -73,7 +78,8 @@ def _watch_live(events: Iterable[Event]) -> None:
     line = display(HTML("starting"), display_id=True)
     picture = display(figure, display_id=True)
     for event in events:
-        line.update(HTML(f"<code>{describe(event)}</code>"))
+        said = HTML(f"<code>{describe(event)}</code>")
+        display(said) if event.kind == "busy" else line.update(said)
         if event.kind == "epoch":
             history.append(event.row)
         if event.kind == "snapshot":

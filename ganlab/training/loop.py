@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from ganlab import machine
-from ganlab.config import Config
+from ganlab.config import Config, command
 from ganlab.data import ImageSet, load_data
 from ganlab.errors import ConfigError
 from ganlab.latents import evaluation_grid
@@ -21,6 +21,7 @@ from ganlab.networks.generators import generate
 from ganlab.networks.projected import looked_through
 from ganlab.run import Run, RunError
 from ganlab.scoring.evaluate import FEWEST, Scorer, evaluate_run, references
+from ganlab.training.pace import Pace, busy
 from ganlab.training.signals import Stop, stop_signals
 from ganlab.training.state import Training
 
@@ -30,8 +31,9 @@ CLOCK = ("seconds", "images_per_second")
 @dataclass(frozen=True)
 class Event:
     """kind: ``resumed``, ``progress`` (about once a second), ``epoch`` (row: its line of the history), ``snapshot``
-    (images: uint8 (N, 3, R, R) of the EMA generator, 8 a row, the same latents every time), ``checkpoint``,
-    ``finished`` (row: the run's metrics). epoch and step: how many are done; steps: how many the whole run has."""
+    (images: uint8 (N, 3, R, R) of the EMA generator, 8 a row, the same latents every time), ``checkpoint``, ``busy`` (one
+    thread would be faster; row: what ``pace.busy`` measured, and the command for it), ``finished`` (row: the run's
+    metrics). epoch and step: how many are done; steps: how many the whole run has."""
 
     kind: str
     epoch: int
@@ -65,8 +67,9 @@ def train(config: Config, run: Run, data: ImageSet | None = None) -> Iterator[Ev
         if checkpoint:
             run.write_history(training.history)
             yield _event(training, "resumed")
+        yield from _busy(training, run, data)
         with stop_signals() as stop:
-            yield from _epochs(training, run, stop, scorer)
+            yield from _epochs(training, run, data, stop, scorer)
         yield _finish(training, run, data, began, scorer)
 
 
@@ -100,13 +103,24 @@ def _event(training: Training, kind: str, **content: Any) -> Event:
     return Event(kind, training.epoch, training.step, training.steps, **content)
 
 
-def _epochs(training: Training, run: Run, stop: Stop, scorer: Scorer | None) -> Iterator[Event]:
+def _busy(training: Training, run: Run, data: ImageSet) -> Iterator[Event]:
+    """An event if one thread would train faster than all of them do now."""
+    if measured := busy(training.config, data):
+        words = f"OMP_NUM_THREADS=1 {command(training.config, run.path)}"
+        yield _event(training, "busy", row=measured | {"command": words})
+
+
+def _epochs(training: Training, run: Run, data: ImageSet, stop: Stop, scorer: Scorer | None) -> Iterator[Event]:
     """Steps, and an event for whatever a watcher may care about. The clock stands still while the watcher has it."""
     config, unsaved, unsaid = training.config, 0.0, 0.0  # seconds since a checkpoint, since an event
+    pace = Pace()
     while training.epoch < config.epochs:
-        before = training.seconds
+        seconds, images = training.seconds, training.images_seen
         training.train_step()
-        unsaved, unsaid = unsaved + training.seconds - before, unsaid + training.seconds - before
+        seconds, images = training.seconds - seconds, training.images_seen - images
+        unsaved, unsaid = unsaved + seconds, unsaid + seconds
+        if pace.fell(images, seconds):
+            yield from _busy(training, run, data)
         if training.epoch_is_over:
             unsaid = 0.0
             yield from _end_epoch(training, run, scorer)
