@@ -41,7 +41,7 @@ def test_every_preset_survives_json(preset):
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"preset": "dcgam"}, r"unknown preset 'dcgam' \(did you mean 'dcgan'\?\): valid are fast, conv-noise, "),
+        ({"preset": "dcgam"}, r"unknown preset 'dcgam' \(did you mean 'dcgan'\?\): valid are fast, sngan, conv-noise, "),
         ({"prior": "cauchy"}, "unknown prior 'cauchy': valid are gaussian, uniform, poisson"),
         ({"learning_rate": 0.1}, "unknown parameter 'learning_rate'.*valid are preset, dataset"),
         ({"dataset": "cifar100"}, r"unknown dataset 'cifar100' \(did you mean 'cifar10'\?\).*path of a folder"),
