@@ -1,13 +1,20 @@
 """The discriminator on frozen features."""
 
+import hashlib
+
+import pandas as pd
 import pytest
 import torch
+from conftest import TINY
 
 from ganlab.config import Config
 from ganlab.errors import ConfigError, GanlabError
 from ganlab.networks import build
-from ganlab.networks.classifier import read_classifier
+from ganlab.networks.classifier import WEIGHTS, read_classifier
 from ganlab.networks.projected import SHIPPED, FeatureNetwork
+from ganlab.run import Run
+from ganlab.scoring.evaluate import EvaluationError, evaluate_run
+from ganlab.training import train
 
 
 
@@ -60,8 +67,6 @@ def test_gradients_reach_the_images():
 
 
 def test_it_is_not_the_network_that_judges():
-    from ganlab.networks.classifier import WEIGHTS
-
     assert SHIPPED.read_bytes() != WEIGHTS.read_bytes()
 
 
@@ -77,3 +82,43 @@ def test_a_missing_or_damaged_feature_network_is_a_sentence(tmp_path):
 def test_what_a_projected_discriminator_cannot_do_is_refused(changes):
     with pytest.raises(ConfigError, match="projected"):
         Config(**{"discriminator": "projected", "d_norm": "spectral"} | changes)
+
+
+@pytest.fixture(scope="module")
+def projected_run(tmp_path_factory):
+    run = Run(tmp_path_factory.mktemp("projected") / "run")
+    for _ in train(Config.from_preset("fast", **TINY | {"eval_every": 1, "limit": 80, "eval_samples": 40}), run):
+        pass
+    return run
+
+
+def test_a_run_says_what_its_discriminator_looked_through(projected_run):
+    expected = hashlib.sha256(SHIPPED.read_bytes()).hexdigest()
+    assert projected_run.metrics["looked_through"] == {"name": "feature_network", "sha256": expected}
+
+
+def test_rows_of_a_near_kin_are_marked(projected_run):
+    rows = pd.DataFrame(projected_run.metrics["evaluation"])
+    assert set(rows.loc[rows["trained_against"], "extractor"]) == {"cifar_resnet"}
+    assert not rows.loc[rows["extractor"] == "pixels", "trained_against"].any()
+
+
+def test_a_near_kin_alone_may_not_judge(projected_run):
+    with pytest.raises(EvaluationError, match="near kin of cifar_resnet"):
+        evaluate_run(projected_run, ["cifar_resnet"])
+    with pytest.raises(ConfigError, match="near kin"):
+        Config(discriminator="projected", d_norm="spectral", judges=["cifar_resnet"])
+
+
+@pytest.mark.parametrize("changes", [{}, {"loss": "relativistic"}, {"conditional": True, "d_steps": 2}])
+def test_a_killed_and_resumed_run_ends_with_the_same_bits(changes, tmp_path):
+    config = Config.from_preset("fast", **TINY | changes)
+    whole, parts = Run(tmp_path / "whole"), Run(tmp_path / "parts")
+    for _ in train(config, whole):
+        pass
+    for _ in train(config.replace(epochs=1), parts):
+        pass
+    for _ in train(config, parts):
+        pass
+    expected, found = (run.read_generator()[0].state_dict() for run in (whole, parts))
+    assert all(torch.equal(value, found[key]) for key, value in expected.items())
