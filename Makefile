@@ -16,8 +16,9 @@ OUT    ?= results/main/$(subst $(space),-,$(strip $(or $(strip $(CLASS)),all) $(
           $(filter-out gaussian,$(PRIOR)) $(addprefix s,$(filter-out 0,$(SEED)))))
 RUN    ?= $(OUT)
 
-# the noise study: its name, and its folder, a new dated one with FRESH=1
+# the noise study: its name, one condition alone, and its folder, a new dated one with FRESH=1
 STUDY     ?= noise-study
+CONDITION ?=
 STUDY_OUT ?= results/$(STUDY)$(if $(FRESH),-$(shell date +%Y-%m-%d-%H%M))
 
 # a relative path must mean the same to a kernel that starts elsewhere
@@ -26,7 +27,7 @@ export GANLAB_DATA := $(abspath $(GANLAB_DATA))
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo experiment evaluate noise-study presets report bench lab explore test lint
+.PHONY: help setup demo experiment evaluate noise-study presets report bench lab explore test test-unit test-slow test-browser lint
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,8 +43,8 @@ experiment: $(VENV)/installed  ## CIFAR-10: CLASS= (none: all ten) PRESET= PRIOR
 evaluate: $(VENV)/installed  ## score a finished run beside its real-vs-real floor: RUN=
 	$(BIN)/ganlab evaluate --run $(RUN) --notebook
 
-noise-study: $(VENV)/installed  ## every prior, many seeds; resumes: STUDY=quick SCHEDULER=tcp://host:8786 FRESH=1
-	$(BIN)/ganlab study --study $(STUDY) --out $(STUDY_OUT) $(if $(SCHEDULER),--scheduler $(SCHEDULER))
+noise-study: $(VENV)/installed  ## says what it runs and for how long, then does; resumes: STUDY=quick CONDITION=P1 SCHEDULER=tcp://host:8786 FRESH=1
+	$(BIN)/ganlab study --study $(STUDY) --out $(STUDY_OUT) $(if $(CONDITION),--condition $(CONDITION)) $(if $(SCHEDULER),--scheduler $(SCHEDULER))
 
 presets: $(VENV)/installed  ## every preset side by side, at equal minutes and equal images; resumes; results/presets
 	$(BIN)/ganlab study --study presets --out results/presets $(if $(SCHEDULER),--scheduler $(SCHEDULER))
@@ -61,8 +62,17 @@ explore: $(VENV)/installed  ## the explorer's sliders as a page without code, on
 	$(BIN)/jupyter server --ServerApp.root_dir=. --ServerApp.default_url=/voila/render/notebooks/explorer.ipynb \
 	  --ServerApp.open_browser=True $(ARGS)
 
-test: $(VENV)/installed-dev  ## the test suite, a process of one thread a core
+test: $(VENV)/installed-dev  ## the whole test suite, a process of one thread a core
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
+
+test-unit: $(VENV)/installed-dev  ## of it what is quick
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal -m unit
+
+test-slow: $(VENV)/installed-dev  ## of it real kernels, processes that are killed, Dask
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal -m slow
+
+test-browser: $(VENV)/installed-dev  ## of it the explorer in Chromium
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal -m browser
 
 lint: $(VENV)/installed-dev  ## ruff, and what committed notebooks, pictures and pages must not hold
 	$(BIN)/ruff check .

@@ -1,69 +1,38 @@
-"""What a run is: one frozen dataclass of scalars, strings and lists, and the table of presets.
+"""What a run is: one frozen dataclass of scalars, strings and lists.
 
-A papermill parameters cell, a command line and a JSON file all say the same thing with it. This module holds
-the vocabulary (every valid name) and imports nothing heavy, so that a typing mistake is answered at once.
+A papermill parameters cell, a command line and a JSON file all say the same thing with it. A field states its help,
+group, choices and bounds once: the command line and the checks read them here. Imports nothing heavy, so a typing
+mistake is answered at once.
 """
 
 import dataclasses
-import difflib
 import hashlib
 import json
 import math
+import shlex
+import types
+from collections.abc import Collection
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, get_args
 
-from ganlab import GanlabError
+from ganlab.choices import AUGMENTATIONS, DISCRIMINATORS, EXTRACTORS, GENERATORS, LOSSES, REAL_AUGMENTATIONS
+from ganlab.combinations import COMBINATIONS
+from ganlab.errors import ConfigError, unknown
+from ganlab.presets import PRESETS
+from ganlab.priors import ARMS, PRIORS
 
-CHOICES = {
-    "prior": (
-        "gaussian",
-        "uniform",
-        "poisson",
-        "exponential",
-        "laplacian",
-        "bernoulli",
-        "multiplicative",
-        "rademacher",
-        "student_t",
-        "truncated_normal",
-        "censored_normal",
-        "spherical",
-        "gaussian_mixture",
-        "one_hot",
-    ),
-    "arm": ("standardised", "centred", "raw"),
-    "generator": ("upsample", "transposed", "dense_transposed", "residual", "r3"),
-    "discriminator": ("strided", "dcgan", "sngan", "residual", "r3"),
-    "d_norm": ("batch", "spectral", "none"),
-    "minibatch": ("none", "discrimination", "deviation"),
-    "loss": ("bce", "least_squares", "hinge", "wasserstein", "relativistic"),
-    "split": ("train", "test"),
-    "resolution": (32, 64, 128),
-    "eval_extractor": ("cifar_resnet", "efficientnet_lite0", "inception"),
-    "precision": ("auto", "bf16", "fp32"),
-    "device": ("auto", "cpu", "cuda"),
-}
 NULL = "gaussian-null"  # in a study: Gaussian once more, with other training latents
-DIFFAUGMENT = ("color", "translation", "cutout")
-REAL_AUGMENT = ("flip", "crop", "rotation")
 DATASETS = ("cifar10", "shapes")
 
 
-class ConfigError(GanlabError, ValueError):
-    """A config that cannot be: an unknown name or a value out of range."""
+def _option(
+    group: str, default: Any, help: str, *, choices: Collection[Any] = (), same_run: bool = True, **bounds: float
+) -> Any:
+    """A field with its group in ``--help``, its help text, choices and bounds.
 
-
-def unknown(what: str, given: object, valid: object) -> ConfigError:
-    """The sentence for a name that is not in a table, with the nearest valid one."""
-    names = [str(name) for name in valid]
-    near = difflib.get_close_matches(str(given), names, n=1)
-    hint = f" (did you mean {near[0]!r}?)" if near else ""
-    return ConfigError(f"unknown {what} {given!r}{hint}: valid are {', '.join(names)}")
-
-
-def _option(default: Any, help: str, *, same_run: bool = True, **bounds: float) -> Any:
-    """A field with its help text and bounds. ``same_run=False``: changing it does not make it another run."""
-    metadata = {"help": help, "same_run": same_run, **bounds}
+    choices: of the value, or of every item of a list. same_run=False: changing it does not make it another run.
+    """
+    metadata = {"group": group, "help": help, "choices": choices, "same_run": same_run, **bounds}
     if isinstance(default, list):
         return field(default_factory=lambda: list(default), metadata=metadata)
     return field(default=default, metadata=metadata)
@@ -73,83 +42,103 @@ def _option(default: Any, help: str, *, same_run: bool = True, **bounds: float) 
 class Config:
     """Everything that decides a run. Raises ``ConfigError`` for an unknown name or a value out of range."""
 
-    preset: str = _option("fast", "the row of the preset table that the other fields started from")
+    preset: str = _option("run", "fast", "the recipe that the other fields start from", choices=PRESETS)
 
-    dataset: str = _option("cifar10", "cifar10, shapes, or the path of a folder of images")
-    classes: list[str] = _option([], "class names to train on; none means all")
-    split: str = _option("train", "part of the data set")
-    resolution: int = _option(32, "image height and width in pixels")
-    limit: int = _option(0, "use only the first N images of the selection; 0 means all", low=0)
+    dataset: str = _option("data", "cifar10", "cifar10, shapes, or the path of a folder of images")
+    classes: list[str] = _option("data", [], "class names to train on; none means all")
+    split: str = _option("data", "train", "part of the data set", choices=("train", "test"))
+    resolution: int = _option("data", 32, "image height and width in pixels", choices=(32, 64, 128))
+    limit: int = _option("data", 0, "use only the first N images of the selection; 0 means all", low=0)
 
-    prior: str = _option("gaussian", "distribution of the latent z")
-    arm: str = _option("standardised", "z with mean 0 and variance 1, z with mean 0, or z as it comes")
-    latent_dim: int = _option(100, "number of latent coordinates", low=1)
+    prior: str = _option("latent", "gaussian", "distribution of the latent z", choices=PRIORS)
+    arm: str = _option("latent", "standardised", "mean 0 and variance 1, mean 0, or as it comes", choices=ARMS)
+    latent_dim: int = _option("latent", 100, "number of latent coordinates", low=1)
 
-    conditional: bool = _option(False, "G and D know the class: conditional batch norm, projection discriminator")
-    generator: str = _option("upsample", "generator family")
-    discriminator: str = _option("strided", "discriminator family")
-    g_channels: int = _option(32, "channels of G's last hidden layer; doubled at each lower resolution", low=1)
-    d_channels: int = _option(32, "channels of D's first layer; doubled at each lower resolution", low=1)
-    d_norm: str = _option("batch", "normalisation in D: of activations over the batch, of weights, or none")
-    g_dropout: float = _option(0.0, "share of G's channels dropped while training", low=0, below=1)
-    d_dropout: float = _option(0.0, "share of D's channels dropped while training", low=0, below=1)
-
-    minibatch: str = _option("none", "layer of D that compares the images of a batch with each other")
-
-    loss: str = _option("bce", "adversarial loss")
-    real_label: float = _option(1.0, "what bce's D is told of real images; under 1 smooths", above=0.5, high=1)
-    fake_label: float = _option(0.0, "what bce's D is told of generated images; above 0 smooths", low=0, below=0.5)
-    gradient_penalty: float = _option(0.0, "weight of (|D's gradient| - 1)^2 between real and generated images", low=0)
-    r1: float = _option(0.0, "gamma of the penalty gamma/2 |D's gradient|^2 on real images", low=0)
-    r2: float = _option(0.0, "gamma of the same on generated images", low=0)
-    feature_matching: float = _option(0.0, "weight in G's loss of the distance between D's mean features", low=0)
-    instance_noise: float = _option(0.0, "standard deviation of Gaussian noise on all of D's inputs", low=0)
-    diffaugment: list[str] = _option([], "differentiable augmentations of all of D's inputs")
-    real_augment: list[str] = _option([], "augmentations of the real images alone, which G then learns to draw")
-
-    epoch_images: int = _option(0, "images an epoch takes, drawn anew each time; 0 means all that are selected", low=0)
-    batch_size: int = _option(64, "images in a batch", low=1)
-    g_lr: float = _option(2e-4, "Adam's learning rate for G", above=0)
-    d_lr: float = _option(2e-4, "Adam's learning rate for D", above=0)
-    beta1: float = _option(0.5, "Adam's first-moment decay", low=0, below=1)
-    beta2: float = _option(0.999, "Adam's second-moment decay", low=0, below=1)
-    d_steps: int = _option(1, "D updates per G update", low=1)
-    ema_half_life: int = _option(
-        10_000, "half-life, in images, of the average of G's weights; 0 switches it off", low=0
+    conditional: bool = _option("networks", False, "G and D know the class: its norms, its projection")
+    generator: str = _option("networks", "upsample", "generator family", choices=GENERATORS)
+    discriminator: str = _option("networks", "strided", "discriminator family", choices=DISCRIMINATORS)
+    g_channels: int = _option("networks", 32, "channels of G's last layer; doubled at each lower resolution", low=1)
+    d_channels: int = _option("networks", 32, "channels of D's first layer; doubled at each lower resolution", low=1)
+    d_norm: str = _option(
+        "networks",
+        "batch",
+        "D normalises over the batch, its weights, or nothing",
+        choices=("batch", "spectral", "none"),
     )
+    g_dropout: float = _option("networks", 0.0, "share of G's channels dropped while training", low=0, below=1)
+    d_dropout: float = _option("networks", 0.0, "share of D's channels dropped while training", low=0, below=1)
+
+    feature_network: str = _option(
+        "networks", "", "file of the frozen network that D projected looks through; none means the shipped one"
+    )
+
+    minibatch: str = _option(
+        "networks",
+        "none",
+        "D's layer that compares the images of a batch",
+        choices=("none", "discrimination", "deviation"),
+    )
+
+    loss: str = _option("loss", "bce", "adversarial loss", choices=LOSSES)
+    real_label: float = _option("loss", 1.0, "what bce's D is told of real images; under 1 smooths", above=0.5, high=1)
+    fake_label: float = _option("loss", 0.0, "what bce's D is told of fakes; above 0 smooths", low=0, below=0.5)
+    gradient_penalty: float = _option("loss", 0.0, "weight of (|D's gradient| - 1)^2 between real and fake", low=0)
+    r1: float = _option("loss", 0.0, "gamma of the penalty gamma/2 |D's gradient|^2 on real images", low=0)
+    r2: float = _option("loss", 0.0, "gamma of the same on generated images", low=0)
+    feature_matching: float = _option("loss", 0.0, "weight of the distance between D's mean features", low=0)
+    instance_noise: float = _option("augment", 0.0, "deviation of Gaussian noise on all of D's inputs", low=0)
+    diffaugment: list[str] = _option("augment", [], "augmentations of all of D's inputs", choices=AUGMENTATIONS)
+    real_augment: list[str] = _option(
+        "augment", [], "of real images alone: G learns to draw them", choices=REAL_AUGMENTATIONS
+    )
+
+    epoch_images: int = _option("data", 0, "images an epoch takes, drawn anew each time; 0 means all", low=0)
+    batch_size: int = _option("optimiser", 64, "images in a batch", low=1)
+    g_lr: float = _option("optimiser", 2e-4, "Adam's learning rate for G", above=0)
+    d_lr: float = _option("optimiser", 2e-4, "Adam's learning rate for D", above=0)
+    beta1: float = _option("optimiser", 0.5, "Adam's first-moment decay", low=0, below=1)
+    beta2: float = _option("optimiser", 0.999, "Adam's second-moment decay", low=0, below=1)
+    d_steps: int = _option("optimiser", 1, "D updates per G update", low=1)
+    ema_half_life: int = _option("optimiser", 10_000, "half-life in images of G's average; 0 switches it off", low=0)
 
     epochs: int = _option(
-        75, "passes over the selected images; more than before continues the run", same_run=False, low=1
+        "run", 75, "passes over the images; more than before continues the run", same_run=False, low=1
     )
-    seed: int = _option(0, "seed of initial weights, batch order, augmentation and latents", low=0)
-    latent_seed: int = _option(-1, "another seed for the training latents alone; -1 means the same as seed", low=-1)
+    seed: int = _option("run", 0, "seed of initial weights, batch order, augmentation and latents", low=0)
+    latent_seed: int = _option("run", -1, "seed of the training latents alone; -1 means the same", low=-1)
     snapshot_epochs: list[int] = _option(
-        [], "epochs to draw a grid at; none means 1, 2, 5, 10, 20, 50, ...", same_run=False, low=1
+        "run", [], "epochs to draw a grid at; none means 1, 2, 5, 10, ...", same_run=False, low=1
     )
-    eval_every: int = _option(5, "epochs between scores of the averaged generator; 0 never", same_run=False, low=0)
-    eval_samples: int = _option(1000, "images drawn for each of these scores", same_run=False, low=40)
-    eval_extractor: str = _option("cifar_resnet", "what it is scored with", same_run=False)
+    eval_every: int = _option("scores", 5, "epochs between scores of the average; 0 never", same_run=False, low=0)
+    eval_samples: int = _option("scores", 1000, "images drawn for each of these scores", same_run=False, low=40)
+    eval_extractor: str = _option(
+        "scores", "cifar_resnet", "what it is scored with", choices=EXTRACTORS, same_run=False
+    )
     judges: list[str] = _option(
-        [], "extractors of the final evaluation; none means both that are shipped, of shapes the quick one",
+        "scores",
+        [],
+        "of the final evaluation; none means both, of shapes the quick one",
+        choices=EXTRACTORS,
         same_run=False,
-    )  # fmt: skip
-    checkpoint_seconds: float = _option(60.0, "training time between checkpoints", same_run=False, low=0)
-    precision: str = _option("auto", "bf16 autocast where the hardware multiplies bf16, or fp32", same_run=False)
-    device: str = _option("auto", "a GPU where there is one, or the CPU", same_run=False)
-    compile: bool = _option(False, "torch.compile the networks: the first step waits for it", same_run=False)
+    )
+    checkpoint_seconds: float = _option("run", 60.0, "training time between checkpoints", same_run=False, low=0)
+    precision: str = _option(
+        "machine",
+        "auto",
+        "bf16 autocast where the hardware has it, or fp32",
+        choices=("auto", "bf16", "fp32"),
+        same_run=False,
+    )
+    device: str = _option(
+        "machine", "auto", "a GPU where there is one, or the CPU", choices=("auto", "cpu", "cuda"), same_run=False
+    )
+    compile: bool = _option("machine", False, "torch.compile the networks: the first step waits for it", same_run=False)
 
     def __post_init__(self) -> None:
         for option in fields(self):
             _check(option, getattr(self, option.name))
             if option.type is float:  # 10 and 10.0 are one run
                 object.__setattr__(self, option.name, float(getattr(self, option.name)))
-        if self.preset not in PRESETS:
-            raise unknown("preset", self.preset, PRESETS)
-        lists = {"diffaugment": DIFFAUGMENT, "real_augment": REAL_AUGMENT, "judges": CHOICES["eval_extractor"]}
-        for option, valid in lists.items():
-            for name in getattr(self, option):
-                if name not in valid:
-                    raise unknown(option, name, valid)
         if self.dataset not in DATASETS and not any(mark in self.dataset for mark in "/\\."):
             raise ConfigError(
                 str(unknown("dataset", self.dataset, DATASETS)) + ", or the path of a folder, as ./images"
@@ -158,54 +147,8 @@ class Config:
             raise ConfigError(f"classes {self.classes} name one class twice; name each once")
         if self.conditional and len(self.classes) == 1:
             raise ConfigError(f"conditional with one class, {self.classes}: name two or more, or none for all")
-        self._check_combinations()
-
-    def _check_combinations(self) -> None:
-        """Raises ``ConfigError`` for values that are each valid and make no sense together, with the reason."""
-        if self.batch_size == 1:
-            raise ConfigError(
-                "batch_size is 1: batch norm and minibatch layers compare the images of a batch, so give at least 2"
-            )
-        if self.loss != "bce" and (self.real_label, self.fake_label) != (1.0, 0.0):
-            raise ConfigError(
-                f"real_label {self.real_label:g} and fake_label {self.fake_label:g} with loss {self.loss}: only bce "
-                "has labels to smooth"
-            )
-        if 0 < self.epoch_images < self.batch_size * self.d_steps:
-            raise ConfigError(
-                f"epoch_images {self.epoch_images} with batch_size {self.batch_size} and d_steps {self.d_steps}: an "
-                f"epoch takes at least the {self.batch_size * self.d_steps} images of one step"
-            )
-        one_by_one = "the gradient penalty asks D of one image at a time"
-        if self.d_norm == "batch" and (self.loss == "wasserstein" or self.gradient_penalty):
-            raise ConfigError(
-                f"d_norm batch in a critic (loss {self.loss}, gradient_penalty {self.gradient_penalty:g}): "
-                f"{one_by_one}, and batch norm mixes them; use d_norm none or spectral"
-            )
-        if self.loss == "wasserstein" and not self.gradient_penalty and self.d_norm != "spectral":
-            raise ConfigError(
-                "loss wasserstein without a bound on D's gradient: give gradient_penalty 10 or d_norm spectral"
-            )
-        if self.minibatch != "none" and self.gradient_penalty:
-            raise ConfigError(
-                f"minibatch {self.minibatch} with gradient_penalty: {one_by_one}, and that layer compares them"
-            )
-        if self.compile and (self.gradient_penalty or self.r1 or self.r2):
-            raise ConfigError(
-                "compile with a penalty on D's gradient (gradient_penalty, r1, r2): torch.compile cannot differentiate "
-                "twice; switch it off"
-            )
-        valid = {"residual": ("spectral", "none"), "r3": ("none",)}.get(self.discriminator)
-        if valid and (self.d_norm not in valid or self.minibatch != "none"):
-            raise ConfigError(
-                f"discriminator {self.discriminator} with d_norm {self.d_norm}, minibatch {self.minibatch}: it takes "
-                f"d_norm {' or '.join(valid)}, and minibatch none"
-            )
-        if self.minibatch == "discrimination" and self.discriminator == "dcgan" and not self.conditional:
-            raise ConfigError(
-                "minibatch discrimination with discriminator dcgan, which has no dense layer to put it before: use "
-                "minibatch deviation, or discriminator strided"
-            )
+        for refuse in COMBINATIONS:
+            refuse(self)
 
     @classmethod
     def from_preset(cls, preset: str = "fast", **changes: Any) -> "Config":
@@ -229,6 +172,21 @@ class Config:
     def replace(self, **changes: Any) -> "Config":
         return self.from_dict({**self.to_dict(), **changes})
 
+    @property
+    def label_count(self) -> int:
+        """How many classes G and D are told; 0 where they are told none."""
+        return len(self.classes) if self.conditional else 0
+
+    def resolved(self, names: list[str], precision: str) -> "Config":
+        """This config with what it leaves to the data and the machine: a run has one config.
+
+        names: the data's classes, which a conditional generator must know by name. precision: what ``auto`` means here.
+        """
+        return self.replace(
+            classes=names if self.conditional else self.classes,
+            precision=precision if self.precision == "auto" else self.precision,
+        )
+
     def identity(self, data_fingerprint: str) -> str:
         """16 hex digits that two configs share when they are the same run on the same images."""
         decisive = {option.name: getattr(self, option.name) for option in fields(self) if option.metadata["same_run"]}
@@ -236,11 +194,17 @@ class Config:
         return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
 
     def differences(self, other: "Config") -> list[str]:
-        """``field: other's value -> this value`` for every field that makes them different runs."""
+        """``field: other's value -> this value`` for every field that makes them different runs.
+
+        A conditional config without classes means all of them, which a resolved one names.
+        """
+        means_all = self.conditional and not self.classes
         return [
             f"{option.name}: {getattr(other, option.name)!r} -> {getattr(self, option.name)!r}"
             for option in fields(self)
-            if option.metadata["same_run"] and getattr(self, option.name) != getattr(other, option.name)
+            if option.metadata["same_run"]
+            and getattr(self, option.name) != getattr(other, option.name)
+            and not (option.name == "classes" and means_all)
         ]
 
     def final_judges(self) -> list[str]:
@@ -254,29 +218,28 @@ class Config:
         return sorted({epoch for epoch in chosen if epoch < self.epochs} | {self.epochs})
 
 
-def _check(option: dataclasses.Field, value: Any) -> None:
-    """Raises ``ConfigError`` unless ``value`` has the field's type, is one of its choices and inside its bounds."""
-    name, bounds = option.name, option.metadata
-    items = value if isinstance(option_default(option), list) else [value]
-    if not isinstance(items, list):
-        raise ConfigError(f"{name} is {value!r}, not a list: write {name}=[{value!r}]")
-    kind = {"classes": str, "diffaugment": str, "real_augment": str, "judges": str,
-            "snapshot_epochs": int}.get(name, option.type)
-    for item in items:
-        if isinstance(item, bool) != (kind is bool) or not isinstance(item, (int, float) if kind is float else kind):
-            raise ConfigError(f"{name} is {item!r}, a {type(item).__name__}: it takes {_article(kind)}")
-        if name in CHOICES and item not in CHOICES[name]:
-            raise unknown(name, item, CHOICES[name])
-        if kind in (int, float) and not (
-            math.isfinite(item)
-            and item >= bounds.get("low", -math.inf)
-            and item > bounds.get("above", -math.inf)
-            and item < bounds.get("below", math.inf)
-            and item <= bounds.get("high", math.inf)
-        ):
-            ranges = {"low": "at least", "above": "above", "below": "below", "high": "at most"}
-            valid = " and ".join(f"{ranges[key]} {bounds[key]:g}" for key in ranges if key in bounds)
-            raise ConfigError(f"{name} is {item}: it must be {valid or 'finite'}")
+def command(config: Config, out: object, name: str = "train") -> str:
+    """The shell command that makes this run: every option that differs from the preset, quoted."""
+    usual = Config.from_preset(config.preset)
+    words = ["ganlab", name, "--preset", config.preset]
+    for option in fields(config):
+        value = getattr(config, option.name)
+        if option.name == "preset" or value == getattr(usual, option.name):
+            continue
+        flag = f"--{option.name.replace('_', '-')}"
+        if option.type is bool:
+            words.append(flag if value else flag.replace("--", "--no-", 1))
+        else:
+            words += [flag, *map(str, value if isinstance(value, list) else [value])]
+    return shlex.join([*words, "--out", str(out)])
+
+
+# --- what is refused ------------------------------------------------------------------------------------------------
+
+
+def item_type(option: dataclasses.Field) -> type:
+    """The type of a field's value, or of the items of its list."""
+    return get_args(option.type)[0] if isinstance(option.type, types.GenericAlias) else option.type
 
 
 def option_default(option: dataclasses.Field) -> Any:
@@ -284,145 +247,33 @@ def option_default(option: dataclasses.Field) -> Any:
     return option.default if option.default is not dataclasses.MISSING else option.default_factory()
 
 
-def _article(kind: type) -> str:
-    return {int: "a whole number", float: "a number", str: "a word", bool: "true or false"}[kind]
+def _check(option: dataclasses.Field, value: Any) -> None:
+    """Raises ``ConfigError`` unless ``value`` has the field's type, is one of its choices and inside its bounds."""
+    name, kind, choices = option.name, item_type(option), option.metadata["choices"]
+    items = value if kind is not option.type else [value]
+    if not isinstance(items, list):
+        raise ConfigError(f"{name} is {value!r}, not a list: write {name}=[{value!r}]")
+    for item in items:
+        if isinstance(item, bool) != (kind is bool) or not isinstance(item, (int, float) if kind is float else kind):
+            raise ConfigError(f"{name} is {item!r}, a {type(item).__name__}: it takes {ARTICLES[kind]}")
+        if choices and item not in choices:
+            raise unknown(name, item, choices)
+        if kind in (int, float):
+            _check_bounds(name, item, option.metadata)
 
 
-# Each preset: the fields in which it differs from the defaults above, and where it comes from.
-# What a source leaves open follows the DCGAN paper (Radford 2016): N(0, 0.02) weights, slope 0.2, Adam 2e-4 / 0.5.
-PRESETS: dict[str, dict[str, Any]] = {
-    # This project's default: the best pictures of one class after 4 minutes on 2 CPU cores, found by measuring (the
-    # attempts stand in the log of this file). Upsampling G with batch norm; SNGAN's CNN with spectral norm as D
-    # (Miyato 2018); hinge; differentiable colour and translation on both (Zhao 2020); Adam without momentum, (0,
-    # 0.99), as in Karras 2018; few channels and batches of 16, because many small updates beat few large ones at this
-    # budget.
-    "fast": {
-        "generator": "upsample",
-        "discriminator": "sngan",
-        "d_norm": "spectral",
-        "g_channels": 16,
-        "d_channels": 16,
-        "diffaugment": ["color", "translation"],
-        "loss": "hinge",
-        "batch_size": 16,
-        "g_lr": 5e-4,
-        "d_lr": 5e-4,
-        "beta1": 0.0,
-        "beta2": 0.99,
-    },
-    # The convolutional noise study: one class, upsampling + convolution, batch norm, LeakyReLU and dropout in G;
-    # strided convolution, batch norm and dropout in D; BCE; Adam. Open in the source, chosen here: 32 base channels
-    # and batch 32 (more updates in the same minutes), channel dropout 0.25 in D as in common practice and a light 0.05
-    # in G, because G's dropout is a second source of noise beside the one under study. The source shows pictures at
-    # "epoch" 1000, 3500, 5500, 7500 and 15000, which must be batches: of 32 images, epochs 6, 22, 35, 48 and 96. The
-    # usual 1, 2, 5, 10, 20, 50 lie among them.
-    "conv-noise": {
-        "generator": "upsample",
-        "discriminator": "strided",
-        "g_dropout": 0.05,
-        "d_dropout": 0.25,
-        "d_channels": 64,
-        "loss": "bce",
-        "batch_size": 32,
-    },
-    # SNGAN's ResNet (Miyato 2018, table 4): residual G and D, spectral norm, hinge, Adam 2e-4, (0, 0.9). Chosen here,
-    # so that a CPU trains it: 32 channels where the paper has 256 and 128, batch 32 where it has 64, one D step where
-    # five.
-    "sngan-resnet": {
-        "generator": "residual",
-        "discriminator": "residual",
-        "d_norm": "spectral",
-        "loss": "hinge",
-        "batch_size": 32,
-        "beta1": 0.0,
-        "beta2": 0.9,
-    },
-    # R3GAN in small (Huang 2024): residual networks without any norm, relativistic pairing loss, R1, R2, Adam without
-    # momentum. Chosen here: 16 channels at full resolution and batch 32, so that a CPU trains it; 100 latents
-    # where they have 64; gamma 0.05, the start of the authors' CIFAR-10 run, and 2e-4, (0, 0.99) throughout, where they
-    # let them change over the run.
-    "r3gan-small": {
-        "generator": "r3",
-        "discriminator": "r3",
-        "d_norm": "none",
-        "g_channels": 16,
-        "d_channels": 16,
-        "loss": "relativistic",
-        "r1": 0.05,
-        "r2": 0.05,
-        "batch_size": 32,
-        "beta1": 0.0,
-        "beta2": 0.99,
-    },
-    # CIFAR-10-Gen-GAN: dense stem, upsampling + convolution, batch norm, LeakyReLU, Tanh; convolutional D; BCE, G
-    # trained against a frozen D; Adam 2e-4, 0.5; batch 128, 350 epochs. Open, chosen here: D of strided convolutions
-    # with LeakyReLU, dropout 0.4 and no batch norm, as in the Keras tutorials of its time; 64 base channels in G and
-    # D.
-    "cifar-gen-gan": {
-        "generator": "upsample",
-        "discriminator": "strided",
-        "d_norm": "none",
-        "d_dropout": 0.4,
-        "g_channels": 64,
-        "d_channels": 64,
-        "loss": "bce",
-        "batch_size": 128,
-        "epochs": 350,
-    },
-    # T2: dense stem to 4x4x512, transposed convolutions to 256, 128, 3; D of 128, 256, 512 with dropout and a dense
-    # logit; BCE with labels 0.9 and 0.1; feature matching; minibatch discrimination; real images flipped, cropped out
-    # of a margin and turned, which leaks into what is drawn; Adam 2e-4, (0.5, 0.999); batch 64, 100 epochs, grids at
-    # 1, 25, 50, 75, 100. Open, chosen here: dropout 0.3, feature matching of weight 1 in G's loss, turns up to 15
-    # degrees.
-    "t2": {
-        "generator": "dense_transposed",
-        "discriminator": "strided",
-        "d_norm": "none",
-        "d_dropout": 0.3,
-        "minibatch": "discrimination",
-        "g_channels": 128,
-        "d_channels": 128,
-        "loss": "bce",
-        "real_label": 0.9,
-        "fake_label": 0.1,
-        "feature_matching": 1.0,
-        "real_augment": ["flip", "crop", "rotation"],
-        "batch_size": 64,
-        "epochs": 100,
-        "snapshot_epochs": [1, 25, 50, 75, 100],
-    },
-    # The NYU course project: convolutions, batch norm, ReLU, Tanh in G; the like with LeakyReLU in D; losses below 0,
-    # so a critic; pictures up to epoch 100. Open, chosen here: WGAN-GP as published (Gulrajani 2017): penalty 10, five
-    # steps of a critic without batch norm, Adam 1e-4, (0, 0.9); 64 base channels. Progressive growing, which the
-    # project cites, is not built.
-    "nyu-wgan": {
-        "generator": "transposed",
-        "discriminator": "dcgan",
-        "d_norm": "none",
-        "g_channels": 64,
-        "d_channels": 64,
-        "loss": "wasserstein",
-        "gradient_penalty": 10.0,
-        "d_steps": 5,
-        "batch_size": 64,
-        "g_lr": 1e-4,
-        "d_lr": 1e-4,
-        "beta1": 0.0,
-        "beta2": 0.9,
-        "epochs": 100,
-    },
-    # DCGAN: no dense layer on either side, 100-d noise reshaped to 1x1, fractionally strided convolutions, batch norm,
-    # ReLU, Tanh in G; strided convolutions, batch norm, LeakyReLU in D; BCE; instance noise on D's input. Grids at 20,
-    # 40, 60, 80, 100 epochs as the source drew them. Open, chosen here: noise of 0.1 (Sonderby 2017).
-    "dcgan": {
-        "generator": "transposed",
-        "discriminator": "dcgan",
-        "g_channels": 64,
-        "d_channels": 64,
-        "loss": "bce",
-        "instance_noise": 0.1,
-        "batch_size": 64,
-        "epochs": 100,
-        "snapshot_epochs": [20, 40, 60, 80, 100],
-    },
-}
+ARTICLES = {int: "a whole number", float: "a number", str: "a word", bool: "true or false"}
+
+
+def _check_bounds(name: str, item: float, bounds: Any) -> None:
+    inside = (
+        math.isfinite(item)
+        and item >= bounds.get("low", -math.inf)
+        and item > bounds.get("above", -math.inf)
+        and item < bounds.get("below", math.inf)
+        and item <= bounds.get("high", math.inf)
+    )
+    if not inside:
+        ranges = {"low": "at least", "above": "above", "below": "below", "high": "at most"}
+        valid = " and ".join(f"{ranges[key]} {bounds[key]:g}" for key in ranges if key in bounds)
+        raise ConfigError(f"{name} is {item}: it must be {valid or 'finite'}")

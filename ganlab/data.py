@@ -15,8 +15,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from ganlab import GanlabError
-from ganlab.config import unknown
+from ganlab.config import Config
+from ganlab.errors import GanlabError, unknown
 
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
@@ -49,11 +49,7 @@ class ImageSet:
 
 
 def load(
-    dataset: str,
-    classes: list[str] | None = None,
-    split: str = "train",
-    resolution: int = 32,
-    limit: int = 0,
+    dataset: str, classes: list[str] | None = None, split: str = "train", resolution: int = 32, limit: int = 0
 ) -> ImageSet:
     """The images of ``classes`` (all by default, in the order given), at most ``limit`` of them, at a resolution.
 
@@ -78,6 +74,21 @@ def load(
     if images.shape[-1] != resolution:
         images = _resize(images, resolution)
     return ImageSet(images.contiguous(), labels, names, source, split)
+
+
+def load_data(config: Config) -> ImageSet:
+    """The images that the config names."""
+    return load(config.dataset, config.classes, config.split, config.resolution, config.limit)
+
+
+def to_uint8(images: torch.Tensor) -> torch.Tensor:
+    """[-1, 1] float -> 0..255 uint8."""
+    return ((images.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).contiguous()
+
+
+def to_float(images: torch.Tensor) -> torch.Tensor:
+    """0..255 uint8 -> [-1, 1] float32."""
+    return images.float() / 127.5 - 1
 
 
 def cache_folder() -> Path:
@@ -136,7 +147,7 @@ def _cifar10(split: str) -> tuple[torch.Tensor, torch.Tensor, list[str], str]:
 
 
 def _unpacked(path: Path, split: str) -> tuple[torch.Tensor, torch.Tensor]:
-    """What ``_npz`` reads, from an uncompressed copy in the cache folder, made the first time.
+    """The arrays of ``_npz``, from an uncompressed copy in the cache folder that the first call makes.
 
     The copy is mapped into memory: the next start takes no time, and processes side by side share its pages.
     """
@@ -203,7 +214,7 @@ def folder(path: Path, resolution: int) -> tuple[torch.Tensor, torch.Tensor, lis
     """Every image below ``path``, centre-cropped to a square and resized with antialiasing.
 
     Sub-folders are classes; a folder without any is one class of its own name. Each class in the order of its file
-    names, the classes mixed by a fixed shuffle: whoever takes the first n images takes some of every class. Raises
+    names, the classes mixed by a fixed shuffle: the first n images hold some of every class. Raises
     ``DataError`` for a missing folder, no images, or one unreadable.
     """
     from PIL import Image, ImageOps

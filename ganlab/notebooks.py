@@ -7,8 +7,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from ganlab import GanlabError
-from ganlab.config import unknown
+from ganlab.errors import GanlabError, unknown
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 BATCH = "GANLAB_BATCH"  # set in the kernel of a batch run: nobody watches, so nothing is drawn live
@@ -16,6 +15,8 @@ BATCH = "GANLAB_BATCH"  # set in the kernel of a batch run: nobody watches, so n
 
 class NotebookError(GanlabError):
     """A notebook that cannot be found, takes other parameters, or stopped with an error."""
+
+    exit_code = 1
 
 
 def project_root(start: Path | None = None) -> Path:
@@ -107,9 +108,10 @@ def execute(name: str, target: Path, parameters: dict[str, Any], quiet: bool = F
 
 
 def strip(notebook: Any) -> None:
-    """Takes out what must not be committed: widgets and their state (GitHub cannot show the ones and refuses to render
-    the other) and this machine's paths. Lines printed one after the other become one text; a picture without words for
-    who cannot see it gets its section's heading."""
+    """Takes out what must not be committed: widgets, their state (GitHub then refuses to render) and local paths.
+
+    Lines printed one after the other become one text. A picture without alternative text gets its section's heading.
+    """
     notebook.metadata.pop("widgets", None)
     notebook.metadata.pop("papermill", None)
     heading = ""

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from tqdm import tqdm
 
 from ganlab import notebooks
-from ganlab.train import Event
+from ganlab.training.loop import Event
 
 LINE_SECONDS = 30.0  # between two lines of a log: it stays short over hours
 REDRAW_SECONDS = 2.0  # at least, between two drawings of the live curves
@@ -32,6 +32,11 @@ def describe(event: Event) -> str:
         )
     if event.kind == "finished":
         return f"finished: {row['epochs']} epochs, {row['images_seen']} images seen in {row['training_seconds']:.0f} s"
+    if event.kind == "busy":
+        return (
+            f"the machine is busy: {row['threads']} threads train {row['images_per_second']} images/s, one would train "
+            f"{row['one_thread']}; to change over, stop this and run: {row['command']}"
+        )
     if event.kind == "resumed":
         return f"going on from the checkpoint at {where}"
     return f"{event.kind} at {where}"
@@ -41,7 +46,7 @@ def _watch_lines(events: Iterable[Event]) -> None:
     said = -LINE_SECONDS
     for event in events:
         now = time.monotonic()
-        if event.kind in ("resumed", "finished") or (event.kind == "epoch" and now - said >= LINE_SECONDS):
+        if event.kind in ("resumed", "busy", "finished") or (event.kind == "epoch" and now - said >= LINE_SECONDS):
             print(describe(event), flush=True)
             said = now
 
@@ -56,7 +61,7 @@ def _watch_bar(events: Iterable[Event]) -> None:
             if event.kind == "epoch":
                 row = event.row
                 bar.set_postfix_str(f"epoch {event.epoch} d {row['d_loss']:.3f} g {row['g_loss']:.3f}")
-            elif event.kind in ("resumed", "finished"):
+            elif event.kind in ("resumed", "busy", "finished"):
                 bar.write(describe(event))
 
 
@@ -64,23 +69,24 @@ def _watch_live(events: Iterable[Event]) -> None:
     import pandas as pd
     from IPython.display import HTML, display
 
-    from ganlab import plots, runs
+    from ganlab import figures, files
 
-    figure, axes = plots.new_figure(1, 4, 13, 2.8)
+    figure, axes = figures.new_figure(1, 4, 13, 2.8)
     *curve_axes, grid_axis = axes[0]
     grid_axis.axis("off")
     history, next_drawing = [], 0.0
     line = display(HTML("starting"), display_id=True)
     picture = display(figure, display_id=True)
     for event in events:
-        line.update(HTML(f"<code>{describe(event)}</code>"))
+        said = HTML(f"<code>{describe(event)}</code>")
+        display(said) if event.kind == "busy" else line.update(said)
         if event.kind == "epoch":
             history.append(event.row)
         if event.kind == "snapshot":
-            plots.show(grid_axis, runs.tile(event.images[:36], 6), f"epoch {event.epoch}")
+            figures.show(grid_axis, files.tile(event.images[:36], 6), f"epoch {event.epoch}")
         started = time.monotonic()
         if history and (event.kind == "finished" or started >= next_drawing):
-            plots.draw_curves(curve_axes, pd.DataFrame(history))
+            figures.draw_curves(curve_axes, pd.DataFrame(history))
             picture.update(figure)
             cost = time.monotonic() - started
             next_drawing = started + max(REDRAW_SECONDS, cost / REDRAW_SHARE)

@@ -1,12 +1,14 @@
-"""results/README.md: every committed result with its picture, finding, command, date and hardware.
+"""results/README.md: every committed result with its picture, numbers, command, date and hardware.
 
-Nothing here is typed by hand: each row is read from what the command left.
+Nothing here is typed by hand: each row is read from what the command left. A number stands as "name: value (floor or
+interval)".
 """
 
 import datetime
 import html
 import json
 import os
+import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,58 +16,66 @@ from typing import Any
 
 import pandas as pd
 
-from ganlab.config import Config
-from ganlab.runs import Run, write_atomic
+from ganlab import figures
+from ganlab.config import command
+from ganlab.files import write_atomic
+from ganlab.machine import provenance
+from ganlab.run import Run
+from ganlab.scoring import augmentation
+from ganlab.scoring.metrics import mean_interval, shown_name
 
 PICTURE_WIDTH = 220
+SHOWN = ("fd", "precision", "recall")  # of an evaluation
 
 
 @dataclass(frozen=True)
 class Result:
-    """A row of the index. link, picture: paths from the project root. provenance: as ``runs.provenance`` leaves it."""
+    """A row of the index. link, picture: paths from the project root. numbers: a line each. provenance: as
+    ``machine.provenance`` leaves it."""
 
     title: str
     link: Path
     picture: Path | None
-    finding: str
+    numbers: list[str]
     command: str
     provenance: dict[str, Any]
 
 
-# --- findings, in one sentence --------------------------------------------------------------------------------------
+# --- numbers, a line each -------------------------------------------------------------------------------------------
 
 
-def run_finding(run: Run) -> str:
+def run_numbers(run: Run) -> list[str]:
     """What a finished run reached, for how much work."""
     metrics, evaluated = run.metrics, run.path / "evaluation.csv"
-    work = f"{metrics['images_seen']:,} images in {metrics['training_seconds'] / 60:.0f} minutes of training"
+    work = f"{metrics['images_seen']:,} images, {metrics['training_seconds'] / 60:.0f} minutes of training"
     table = pd.read_csv(evaluated) if evaluated.exists() else pd.DataFrame(metrics.get("evaluation") or [])
-    return f"{work}. {finding(table)}" if len(table) else f"{work}, not scored."
+    return [work, *evaluation_numbers(table)]
 
 
-def finding(table: pd.DataFrame) -> str:
-    """Distance, precision and recall of an evaluation in every extractor's features, each beside what real images score
-    in their place."""
-    rows = table[(table["split"] == "train") & (table["extractor"] != "pixels")]
-    rows = rows.assign(name=rows["metric"].str.split("_").str[0])
-    names = {"fid": "FID", "fd": "Frechet distance", "precision": "precision", "recall": "recall"}
-    said = []
-    for extractor, found in rows.groupby("extractor", sort=False):
-        found = found.drop_duplicates("name").set_index("name")
-        scores = [
-            f"{words} **{found.value[name]:.3g}** (real images {found.floor[name]:.3g})"
-            for name, words in names.items() if name in found.index
-        ]  # fmt: skip
-        about = found.loc["fid" if "fid" in found.index else "fd"]
-        said.append(
-            f"In the features of `{extractor}`, {int(about.generated):,} generated against {int(about.reference):,} "
-            f"training images: {', '.join(scores)}."
-        )
-    said.append(
-        "The lower the distance the better; precision is the share of generated images near real ones, recall that of "
-        "real images near generated ones, by half as many of each."
-    )
-    return " ".join(said)
+def evaluation_numbers(table: pd.DataFrame) -> list[str]:
+    """Distance, precision and recall against the training images, each with its floor, for every extractor."""
+    if table.empty:
+        return []
+    rows = table[table["metric"].isin(SHOWN) & (table["split"] == "train")].drop_duplicates(["extractor", "metric"])
+    return [
+        f"{shown_name(row.metric, row.extractor)}: {row.value:.3g} (real images {row.floor:.3g})"
+        for row in rows.itertuples()
+    ]
+
+
+def with_interval(values: pd.Series, digits: str = ".3g") -> str:
+    """``mean (low to high)``: the 95 % Student interval over the seeds, left out where there is none."""
+    mean, low, high = mean_interval(values)
+    return f"{mean:{digits}}" + (f" ({low:{digits}} to {high:{digits}})" if low < high else "")
+
+
+def classification_numbers(table: pd.DataFrame) -> list[str]:
+    """What synthetic images did for each number of real ones, from ``augmentation.summary``."""
+    return [
+        f"{row.real} real images a class: {row.verdict} ({100 * row.difference_low:+.1f} to "
+        f"{100 * row.difference_high:+.1f} points)"
+        for row in table[table["pairs"] > 0].itertuples()
+    ]
 
 
 # --- the kinds of results -------------------------------------------------------------------------------------------
@@ -75,126 +85,100 @@ def runs(root: Path) -> Iterator[Result]:
     """The main experiment's runs."""
     for path in sorted(root.glob("main/*/metrics.json")):
         run = Run(path.parent)
-        config = run.config
-        grids = run.grids()
-        classes = ", ".join(config.classes) or "all classes"
+        config, grids = run.config, run.grids()
         yield Result(
-            f"{classes}: `{config.preset}`, {config.prior}",
+            f"{', '.join(config.classes) or 'all classes'}: `{config.preset}`, {config.prior}",
             run.path / "experiment.ipynb",
             grids[max(grids)] if grids else None,
-            run_finding(run),
-            make_command(config),
+            run_numbers(run),
+            command(config, run.path, "experiment"),
             run.metrics["provenance"],
         )
 
 
-def make_command(config: Config) -> str:
-    """The ``make experiment`` that trains it."""
-    classes = " ".join(config.classes)
-    words = [f"CLASS={classes}" if len(config.classes) == 1 else f'CLASS="{classes}"']
-    words += [f"{name.upper()}={getattr(config, name)}" for name in ("preset", "prior", "epochs", "seed")]
-    return f"make experiment {' '.join(words)}"
-
-
 def studies(root: Path) -> Iterator[Result]:
     """The noise study, as far as it is."""
-    from ganlab import findings, study
+    from ganlab.study import tables
+    from ganlab.study.plan import read
 
-    for path in sorted(root.glob("noise-study*/summary.csv")):
-        plan = study.read("noise-study", path.parent)
-        table = findings.runs_table(plan)
-        said = findings.brief(table, findings.summary(table, plan), findings.unpaired(table, plan))
-        done = [planned for planned in plan.runs if planned.status == "done"]
-        last = max((Run(planned.path).metrics["provenance"] for planned in done), key=lambda about: about["date"])
+    for path in sorted(root.glob("noise-study*/verdicts.csv")):
+        plan, found = read("noise-study", path.parent), tables.read_csv(path)
+        done = [planned.path for planned in plan.runs if planned.status == "done"]
+        first = plan.conditions[0].name
+        here = found[(found["condition"] == first) & (found["judge"] == plan.judges[0])].dropna(subset="low")
         yield Result(
-            f"the noise study, {len(done)} of {len(plan.runs)} runs",
+            f"the noise study, {len(done)} of {len(plan.runs)} runs; {first}, {plan.judges[0]}",
             path.parent / "noise_study.ipynb",
-            path.parent / "figures" / "verdict.png",
-            "; ".join(said) + "." if said else "Too few runs yet to compare priors.",
+            path.parent / "figures" / "primary.png",
+            [f"{row.prior}: {row.verdict} ({row.low:.2f} to {row.high:.2f})" for row in here.itertuples()],
             "make noise-study",
-            last,
+            _newest(done),
         )
 
 
 def presets(root: Path) -> Iterator[Result]:
     """The presets side by side, as far as their runs are."""
-    from ganlab import comparison, study
+    from ganlab.study import comparison
+    from ganlab.study.plan import read
 
     for path in sorted(root.glob("presets*/equal_minutes.csv")):
-        plan = study.read("presets", path.parent)
-        done = comparison.done(plan)
+        plan = read("presets", path.parent)
+        done, every = comparison.done(plan), comparison.histories(plan)
+        minutes = comparison.mark(every, "minutes")
+        scores = comparison.at(every, "minutes", minutes)
         yield Result(
-            f"every preset, {len(done)} of {len(plan.runs)} runs",
+            f"every preset, {len(done)} of {len(plan.runs)} runs, Frechet distance after {minutes:.1f} minutes",
             path.parent / "presets.ipynb",
             path.parent / "figures" / "race.png",
-            comparison.answer(plan, comparison.histories(plan)),
+            [f"{cell}: {with_interval(rows['fd'])}" for cell, rows in scores.groupby("cell", sort=False)],
             "make presets",
-            max((Run(planned.path).metrics["provenance"] for planned in done), key=lambda about: about["date"]),
+            _newest([planned.path for planned in done]),
         )
+
+
+def _newest(paths: list[Path]) -> dict[str, Any]:
+    """The provenance of the run that was finished last."""
+    return max((Run(path).metrics["provenance"] for path in paths), key=lambda about: about["date"])
 
 
 def benches(root: Path) -> Iterator[Result]:
     """Throughput, and quality per minute."""
-    from ganlab import bench
-
     path = root / "bench" / "bench.json"
     if not path.exists():
         return
     record = json.loads(path.read_text())
-    bars = {bar["figure"]: bar["measured"] for bar in record["bars"]}
-    fast = record["contenders"]["fast"]["images_per_second"]
-    yield Result(
-        "throughput",
-        path.with_name("bench.md"),
-        None,
-        f"The default preset trains {fast:.0f} images a second; the networks of PyTorch's DCGAN example train "
-        f"{bars['same networks / plain']:.2g} times as fast in ganlab as in plain PyTorch. "
-        f"{sum(bar['met'] for bar in record['bars'])} of {len(bars)} figures that ganlab holds itself to are met.",
-        "make bench",
-        record["provenance"],
-    )
+    met = [bar["met"] for bar in record["bars"]]
+    numbers = [f"{bar['figure']}: {bar['measured']:.3g} ({bar['bar']} {bar['wanted']:g})" for bar in record["bars"]]
+    title = f"throughput, {sum(met)} of {len(met)} bars met"
+    yield Result(title, path.with_name("bench.md"), None, numbers, "make bench", record["provenance"])
     race = path.with_name("race.csv")
-    if race.exists() and {"plain", "fast"} <= set((rows := pd.read_csv(race))["contender"]):
-        standing = bench.race_bars(rows.groupby(["contender", "minutes"]).mean())
-        missed = ", ".join(f"{bar.figure}: {bar.measured:.2g}, wanted {bar.wanted:g}" for bar in standing.itertuples()
-                           if not bar.met)  # fmt: skip
-        seeds = " ".join(map(str, sorted(rows.loc[rows["contender"] == "fast", "seed"].unique())))
-        yield Result(
-            "quality per minute", race.with_suffix(".md"), race.with_suffix(".png"),
-            race_finding(rows) + f" Not met: {missed}." * bool(missed),
-            f"ganlab bench --race 20 --contenders plain fast --seeds {seeds}",
-            json.loads((path.parent / "race" / "about.json").read_text()),
-        )  # fmt: skip
-
-
-def race_finding(rows: pd.DataFrame) -> str:
-    """Plain PyTorch against the default preset at the last minute that both reached."""
-    means = rows.groupby(["contender", "minutes"])["fd_cifar_resnet"].mean().unstack(0)
-    last = means[["plain", "fast"]].dropna().index.max()
-    at_last = rows[rows["minutes"] == last].groupby("contender")
-    scores = at_last["fd_cifar_resnet"].agg(["mean", "min", "max", "count"])
-    a, b = (
-        f"{row['mean']:.3g} ({row['min']:.3g} to {row['max']:.3g})"
-        for _, row in scores.loc[["fast", "plain"]].iterrows()
-    )
-    return (
-        f"After {last:g} minutes on one class the Frechet distance is {a} with `fast`, {b} in plain PyTorch, real "
-        f"images {at_last['fd_floor'].first()['fast']:.2g}: means and range of {scores.loc['fast', 'count']:.0f} "
-        "seeds, features of `cifar_resnet`."
-    )
+    if race.exists():
+        rows = pd.read_csv(race)
+        fd = rows[rows["metric"] == "fd"]
+        last = fd.groupby(["contender", "seed"], sort=False).tail(1).groupby(["contender", "minutes"], sort=False)
+        numbers = [f"{name}, {minutes:g} minutes: {with_interval(at['value'])}" for (name, minutes), at in last]
+        runs = rows.groupby(["contender", "seed"], sort=False)["minutes"].max().reset_index()
+        words = "; ".join(
+            shlex.join(
+                ["ganlab", "bench", "--race", f"{minutes:g}", "--contenders", *asked["contender"].unique(), "--seeds"]
+                + [str(seed) for seed in sorted(asked["seed"].unique())]
+            )
+            for minutes, asked in runs.groupby("minutes")
+        )
+        about = json.loads((path.parent / "race" / "about.json").read_text())
+        title = f"quality per minute, Frechet distance ({fd['extractor'].iloc[0]})"
+        yield Result(title, race.with_suffix(".md"), race.with_suffix(".png"), numbers, words, about)
 
 
 def classifications(root: Path) -> Iterator[Result]:
     """What synthetic images do for a classifier, for every run that was asked."""
-    from ganlab import cas
-
     for path in sorted(root.rglob("classification.json")):
         run, record = Run(path.parent), json.loads(path.read_text())
         yield Result(
             "does synthetic data help a classifier?",
             path.with_suffix(".md"),
             run.path / "figures" / "classification.png",
-            " ".join(cas.findings(cas.summary(cas.read_rows(run)))),
+            classification_numbers(augmentation.summary(augmentation.read_rows(run))),
             record["command"],
             record["provenance"],
         )
@@ -204,12 +188,8 @@ def explorer(root: Path) -> Iterator[Result]:
     """The rendered explorer."""
     path = root / "explorer" / "explorer.ipynb"
     if path.exists():
-        yield Result(
-            "the explorer", path, path.with_name("lab.png"),
-            "Sliders over the trained generators: paths between latents, one point of uniforms through seven priors, "
-            "the generator's own directions. Stills here, moving in `make lab` or `make explore`.",
-            "make report", json.loads(path.with_name("about.json").read_text()),
-        )  # fmt: skip
+        about = json.loads(path.with_name("about.json").read_text())
+        yield Result("the explorer, in stills", path, path.with_name("lab.png"), [], "make report", about)
 
 
 KINDS: dict[str, Callable[[Path], Iterator[Result]]] = {
@@ -222,7 +202,7 @@ KINDS: dict[str, Callable[[Path], Iterator[Result]]] = {
 }
 
 
-# --- the page -------------------------------------------------------------------------------------------------------
+# --- the pages ------------------------------------------------------------------------------------------------------
 
 
 def write_index(root: Path = Path("results")) -> Path:
@@ -246,6 +226,39 @@ def _row(result: Result, root: Path) -> str:
     about = result.provenance
     date = datetime.datetime.fromisoformat(about["date"]).date()
     hardware = f"{about['gpu'] or about['cpu']}, {about['threads']} thread{'s' * (about['threads'] > 1)}"
-    finding = " ".join(result.finding.split())
-    lines = [f"**[{result.title}]({link(result.link)})**", finding, f"`{result.command}`", f"{date}, {hardware}"]
+    lines = [
+        f"**[{result.title}]({link(result.link)})**",
+        *result.numbers,
+        f"`{result.command}`",
+        f"{date}, {hardware}",
+    ]
     return f"| {picture} | {'<br>'.join(lines)} |"
+
+
+def write_classification(run: Run) -> Path:
+    """Writes classification.md, classification.json (command, rows, provenance) and figures/classification.png from the
+    rows that are kept in ``run``. Without new rows the date stays what it was."""
+    rows, kept = augmentation.read_rows(run), run.path / "classification.json"
+    record = json.loads(kept.read_text()) if kept.exists() else {}
+    about = record["provenance"] if record.get("rows") == len(rows) else provenance()
+    table = augmentation.summary(rows)
+    run.write_figure("classification", figures.classification(table))
+    seeds, real = (
+        " ".join(str(n) for n in sorted(set(rows[name])) if n or name == "seed") for name in ("seed", "real")
+    )
+    words = f"ganlab classify --run {run.path} --real {real} --seeds {seeds}"
+    run.write_json("classification.json", {"command": words, "rows": len(rows), "provenance": about})
+    percent = ["accuracy", "low", "high", "difference", "difference_low", "difference_high"]
+    shown = table.assign(**(100 * table[percent]).round(1))
+    parts = [
+        "# Does synthetic data help a classifier?",
+        f"`{words}`, {about['date'][:10]}, {about['cpu']}, torch {about['versions']['torch']}.",
+        "![accuracy over real images](figures/classification.png)",
+        shown.astype(object).fillna("").to_markdown(index=False, disable_numparse=True),
+        "Per cent of real test images that a small classifier calls right. Neither the classifier nor the generator "
+        "learned from these images. Difference: what synthetic images add to the same real ones, in points. Intervals "
+        "are Student's 95 % over seeds. A seed decides the real images, the latents and the classifier's initial "
+        "weights. The generator learned from all training images of its run: this is what its images are worth, not "
+        "what k images alone can give.",
+    ]
+    return run.write("classification.md", lambda path: path.write_text("\n\n".join(parts) + "\n"))

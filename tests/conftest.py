@@ -33,12 +33,19 @@ def options(config: dict, out: Path) -> list[object]:
     return words
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What is neither slow (kernels, processes, clusters) nor needs a browser is a unit test."""
+    for item in items:
+        if not {"slow", "browser"} & {mark.name for mark in item.iter_markers()}:
+            item.add_marker("unit")
+
+
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory):
     """A small run trained to its end. Tests read it and never write to it."""
     from ganlab.config import Config
-    from ganlab.runs import Run
-    from ganlab.train import train
+    from ganlab.run import Run
+    from ganlab.training.loop import train
 
     run = Run(tmp_path_factory.mktemp("finished") / "run")
     for _ in train(Config.from_preset("conv-noise", **TINY), run):

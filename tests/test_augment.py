@@ -3,17 +3,8 @@
 import pytest
 import torch
 
-from ganlab.augment import (
-    AUGMENTATIONS,
-    REAL_AUGMENTATIONS,
-    augment,
-    augment_real,
-    crop,
-    cutout,
-    flip,
-    rotation,
-    translation,
-)
+from ganlab.choices import AUGMENTATIONS, REAL_AUGMENTATIONS, function
+from ganlab.training.augment import augment, augment_real, crop, cutout, flip, rotation, translation
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -26,17 +17,17 @@ def pictures(n: int = 64) -> torch.Tensor:
 
 @pytest.mark.parametrize("name", [*AUGMENTATIONS, *REAL_AUGMENTATIONS])
 def test_same_stream_same_result_and_shape(name):
-    images, function = pictures(), (AUGMENTATIONS | REAL_AUGMENTATIONS)[name]
-    first = function(images, seeded())
+    images, change = pictures(), function("augmentation", AUGMENTATIONS | REAL_AUGMENTATIONS, name)
+    first = change(images, seeded())
     assert first.shape == images.shape
-    assert torch.equal(first, function(images, seeded()))
-    assert not torch.equal(first, function(images, seeded(2)))
+    assert torch.equal(first, change(images, seeded()))
+    assert not torch.equal(first, change(images, seeded(2)))
 
 
 @pytest.mark.parametrize("name", AUGMENTATIONS)
 def test_gradient_flows_to_every_image(name):
     images = pictures().requires_grad_()
-    AUGMENTATIONS[name](images, seeded()).square().sum().backward()
+    function("augmentation", AUGMENTATIONS, name)(images, seeded()).square().sum().backward()
     assert (images.grad.abs().sum((1, 2, 3)) > 0).all()
 
 

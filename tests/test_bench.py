@@ -8,20 +8,23 @@ import torch
 from conftest import needs_cifar10
 
 from ganlab import bench
+from ganlab.bench import contenders, race, throughput, waits
 from ganlab.config import Config
-from ganlab.models import build
-from ganlab.runs import Run, read_png
+from ganlab.files import read_png
+from ganlab.machine import native_precision
+from ganlab.networks.build import build
+from ganlab.run import Run
 
 
 def test_plain_and_the_same_networks_in_ganlab_have_the_same_layers():
     ours = build(Config.from_preset("dcgan", instance_noise=0.0), torch.Generator())
-    for one, other in zip(bench.dcgan_example(), ours, strict=True):
+    for one, other in zip(contenders.dcgan_example(), ours, strict=True):
         shapes = [tuple(p.shape) for p in one.parameters()], [tuple(p.shape) for p in other.parameters() if p.ndim > 1]
         assert [shape for shape in shapes[0] if len(shape) > 1] == shapes[1]
 
 
 def test_a_worker_is_a_process_that_says_how_long_a_step_takes():
-    worker = bench.Worker("limit fp32", threads=1)
+    worker = throughput.Worker("limit fp32", threads=1)
     worker.ready()
     side = round((worker.about["flop"] / 2) ** (1 / 3))
     assert worker.about["flop"] == 2 * side**3
@@ -33,7 +36,7 @@ def test_a_worker_is_a_process_that_says_how_long_a_step_takes():
 
 
 def test_a_worker_that_dies_is_named():
-    worker = bench.Worker("no such contender")
+    worker = throughput.Worker("no such contender")
     with pytest.raises(bench.BenchError, match="measures 'no such contender' ended with code 1"):
         worker.ready()
 
@@ -46,21 +49,24 @@ def test_the_bars_compare_what_was_measured():
             for name, (rate, ratio) in rates.items()
         ]
     )
-    waits = dict.fromkeys(("import ganlab", "ganlab --help", "data of a second start", "first step, imports done"), 0.2)
-    waits |= {"10,000 samples": 6.0, "one sample": 0.02}
-    standing = bench.bars(table, together=[1.7, 1.95, 1.96], around=[0.3, 0.05, 0.01], waits=waits)
+    seconds = dict.fromkeys(
+        ("import ganlab", "ganlab --help", "data of a second start", "first step, imports done"), 0.2
+    )
+    seconds |= {"10,000 samples": 6.0, "one sample": 0.02}
+    standing = waits.bars(table, together=[1.7, 1.95, 1.96], around=[0.3, 0.05, 0.01], waits=seconds)
     met = standing.set_index("figure")["met"]
-    assert met["same networks / plain"] == (bench.native_precision(torch.device("cpu")) == "fp32")
+    assert met["same networks / plain"] == (native_precision(torch.device("cpu")) == "fp32")
     assert standing.set_index("figure")["measured"]["all but the networks, share of a step"] == pytest.approx(0.05)
     assert met["two processes of one thread / one"]
     assert not met["10,000 samples, seconds"]
     assert not met["one sample, seconds"]
 
 
+@pytest.mark.slow
 @needs_cifar10
 def test_resolutions_are_measured_each_in_its_own_process(tmp_path, monkeypatch):
-    chosen = {name: bench.SIZES[name] for name in ("fast at 32", "fast at 64")}
-    monkeypatch.setattr(bench, "SIZES", chosen)
+    chosen = {name: throughput.SIZES[name] for name in ("fast at 32", "fast at 64")}
+    monkeypatch.setattr(throughput, "SIZES", chosen)
     small, large = bench.resolutions(tmp_path, rounds=1, seconds=0.01)
     assert small["batch"] == large["batch"] == 16 and small["peak_memory_mb"] > 100
     assert 3.5 < large["mflop_per_image"] / small["mflop_per_image"] < 6.5  # four times the pixels, and a stage more
@@ -69,36 +75,37 @@ def test_resolutions_are_measured_each_in_its_own_process(tmp_path, monkeypatch)
 
 def test_a_race_is_held_to_its_bars_where_both_have_run():
     marks = [("plain", 4, 90.0), ("fast", 4, 10.0), ("plain", 20, 50.0), ("fast", 20, 10.0), ("plain", 8, 60.0)]
-    means = pd.DataFrame(marks, columns=["contender", "minutes", "fd_cifar_resnet"]).set_index(["contender", "minutes"])
+    means = pd.DataFrame(marks, columns=["contender", "minutes", "fd"]).set_index(["contender", "minutes"])
     table = bench.race_bars(means)
     assert table["measured"].tolist() == [9.0, 5.0] and table["met"].tolist() == [True, False]
     assert bench.race_bars(means.drop(("fast", 20)))["figure"].tolist() == ["distance after 4 minutes, plain / fast"]
     assert bench.race_bars(means.loc[["plain"]]).empty
 
 
+@pytest.mark.slow
 @needs_cifar10
 @pytest.mark.parametrize("contender", ["plain", "fast, conditional"])
 def test_a_race_is_scored_at_its_minutes_and_not_run_twice(contender, tmp_path, monkeypatch):
-    monkeypatch.setattr(bench, "SAMPLES", 80)
-    monkeypatch.setattr(bench, "MARKS", (1,))
+    monkeypatch.setattr(race, "SAMPLES", 80)
+    monkeypatch.setattr(race, "MARKS", (1,))
     record = {"contenders": {contender: {"images_per_second": 2.0}}}  # a minute is 120 images
     (tmp_path / "bench.json").write_text(json.dumps(record))
-    rows = list(bench.race(tmp_path, contender, 1.5, seed=3))
+    rows = [table[table["metric"] == "fd"].iloc[0] for table in bench.run_race(tmp_path, contender, 1.5, seed=3)]
     assert [row["minutes"] for row in rows] == [1, 1.5]
     assert [-(-images // 64) for images in (120, 180)] == [-(-row["images"] // 64) for row in rows]
-    assert all(row["fd_cifar_resnet"] > row["fd_floor"] for row in rows)
+    assert all(row["value"] > row["floor"] for row in rows)
     rows_of_images = [read_png(path).shape[0] // 32 for path in (tmp_path / "race").glob("*-s3-*min.png")]
     assert rows_of_images == ([8, 8] if contender == "plain" else [10, 10])  # a class a row
-    assert list(bench.race(tmp_path, contender, 1.5, seed=3)) == []
+    assert list(bench.run_race(tmp_path, contender, 1.5, seed=3)) == []
 
     (tmp_path / "bench.json").write_text(json.dumps({"contenders": {contender: {"images_per_second": 50.0}}}))
-    (row,) = bench.race(tmp_path, contender, 1, seed=4)
-    assert row["images"] == rows[0]["images"], "a minute of one contender means the same in all of its races"
+    (table,) = bench.run_race(tmp_path, contender, 1, seed=4)
+    assert table["images"].iloc[0] == rows[0]["images"], "a minute of one contender means the same in all of its races"
     assert json.loads((tmp_path / "race" / "about.json").read_text())["date"]
 
     kept = [Run(path.parent).read_generator()[1] for path in tmp_path.rglob("generator.safetensors")]
     assert [config.conditional for config in kept] == ([] if contender == "plain" else [True, True])
 
     report = bench.draw_race(tmp_path).read_text()
-    assert f"{rows[-1]['fd_cifar_resnet']:.4g}" in report
+    assert f"{rows[-1]['value']:.4g}" in report
     assert (tmp_path / "race.png").stat().st_size > 5000

@@ -7,7 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-pytestmark = pytest.mark.skipif(not browser.CHROMIUM, reason="needs Chromium: install it, or name it in CHROMIUM")
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(not browser.CHROMIUM, reason="needs Chromium: install it, or name it in CHROMIUM"),
+]
 
 
 @pytest.fixture(scope="module")

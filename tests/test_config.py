@@ -2,23 +2,34 @@
 
 import dataclasses
 import json
+import shlex
 import subprocess
 import sys
 
 import pytest
 
-from ganlab import augment, features, losses, models, priors
-from ganlab.config import CHOICES, DIFFAUGMENT, PRESETS, REAL_AUGMENT, Config, ConfigError
+from ganlab import choices, cli, priors
+from ganlab.config import Config, command
+from ganlab.errors import ConfigError
+from ganlab.presets import PRESETS
 
 
-def test_the_vocabulary_and_the_tables_agree():
-    assert CHOICES["generator"] == tuple(models.GENERATORS)
-    assert CHOICES["discriminator"] == tuple(models.DISCRIMINATORS)
-    assert CHOICES["loss"] == tuple(losses.LOSSES)
-    assert CHOICES["prior"] == tuple(priors.PRIORS)
-    assert tuple(augment.AUGMENTATIONS) == DIFFAUGMENT
-    assert tuple(augment.REAL_AUGMENTATIONS) == REAL_AUGMENT
-    assert set(CHOICES["eval_extractor"]) == set(features.EXTRACTORS)
+@pytest.mark.parametrize(
+    "table", [choices.GENERATORS, choices.DISCRIMINATORS, choices.LOSSES, choices.AUGMENTATIONS,
+              choices.REAL_AUGMENTATIONS, choices.EXTRACTORS])  # fmt: skip
+def test_every_row_of_a_table_names_a_function(table):
+    assert all(callable(choices.function("row", table, name)) for name in table)
+
+
+def test_every_prior_has_a_quantile_of_its_name():
+    assert all(callable(prior.quantile) for prior in priors.PRIORS.values())
+
+
+def test_a_new_row_is_known_to_config(monkeypatch):
+    with pytest.raises(ConfigError, match="unknown loss 'mine'"):
+        Config(loss="mine")
+    monkeypatch.setitem(choices.LOSSES, "mine", "training.losses.hinge")
+    assert Config(loss="mine").loss == "mine"
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -30,7 +41,7 @@ def test_every_preset_survives_json(preset):
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"preset": "dcgam"}, r"unknown preset 'dcgam' \(did you mean 'dcgan'\?\): valid are fast, conv-noise, "),
+        ({"preset": "dcgam"}, r"unknown preset 'dcgam' \(did you mean 'dcgan'\?\): valid are fast, sngan, conv-noise, "),
         ({"prior": "cauchy"}, "unknown prior 'cauchy': valid are gaussian, uniform, poisson"),
         ({"learning_rate": 0.1}, "unknown parameter 'learning_rate'.*valid are preset, dataset"),
         ({"dataset": "cifar100"}, r"unknown dataset 'cifar100' \(did you mean 'cifar10'\?\).*path of a folder"),
@@ -90,7 +101,39 @@ def test_snapshots_end_with_the_last_epoch():
 
 def test_every_field_says_what_it_is():
     for option in dataclasses.fields(Config):
-        assert option.metadata["help"], option.name
+        assert option.metadata["help"] and option.metadata["group"], option.name
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"latent_dim": 8, "g_lr": 1e-3, "classes": ["cat", "dog"], "conditional": True, "real_augment": []},
+        {
+            "preset": "t2",
+            "dataset": "./my images; rm -rf *",
+            "real_augment": [],
+            "snapshot_epochs": [],
+            "compile": True,
+        },
+        {"preset": "dcgan", "latent_seed": -1, "seed": 3, "beta1": 0.25, "precision": "fp32"},
+    ],
+)
+def test_the_command_of_a_config_pasted_back_makes_the_same_run(changes, tmp_path):
+    config, out = Config.from_preset(**changes), tmp_path / "a folder"
+    program, name, *words = shlex.split(command(config, out))
+    assert (program, name) == ("ganlab", "train")
+    options = cli.parse([name, *words])
+    assert options.pop("out") == str(out) and options.pop("command") == "train"
+    again = Config.from_preset(**options)
+    assert again == config and again.identity("data") == config.identity("data")
+
+
+def test_a_resolved_config_names_its_classes_and_its_precision():
+    config = Config.from_preset("fast", conditional=True)
+    found = config.resolved(["cat", "dog"], "fp32")
+    assert (found.classes, found.precision) == (["cat", "dog"], "fp32")
+    assert Config.from_preset("fast", precision="bf16").resolved(["cat"], "fp32").precision == "bf16"
+    assert config.differences(found) == []
 
 
 def test_importing_ganlab_and_its_config_loads_no_torch():

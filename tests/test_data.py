@@ -10,8 +10,8 @@ from conftest import REAL, needs_cifar10
 from PIL import Image
 
 from ganlab import data
-from ganlab.config import ConfigError
 from ganlab.data import CIFAR10_CLASSES, DataError, load
+from ganlab.errors import ConfigError
 
 
 def keras_layout(n: int = 40, seed: int = 0) -> dict[str, np.ndarray]:

@@ -6,14 +6,16 @@ import pytest
 import torch
 from conftest import TINY, needs_cifar10
 
-from ganlab import classifier, data, evaluate, features
-from ganlab.__main__ import main
+from ganlab import data
+from ganlab.cli import main
 from ganlab.config import Config
 from ganlab.data import ImageSet, load
-from ganlab.evaluate import EvaluationError
-from ganlab.metrics import frechet_distance
-from ganlab.runs import Run
-from ganlab.train import train
+from ganlab.run import Run
+from ganlab.scoring import classifier, evaluate
+from ganlab.scoring.evaluate import EvaluationError
+from ganlab.scoring.features import Extractor
+from ganlab.scoring.metrics import frechet_distance, shown_name
+from ganlab.training.loop import train
 
 needs_classifier = pytest.mark.skipif(not classifier.WEIGHTS.exists(), reason="needs the shipped classifier")
 
@@ -23,7 +25,7 @@ def coarse(images: torch.Tensor) -> torch.Tensor:
     return torch.nn.functional.adaptive_avg_pool2d(images.float(), 4).flatten(1)
 
 
-EXTRACTOR = features.from_callable("coarse", coarse, "1")
+EXTRACTOR = Extractor("coarse", "1", None, coarse)
 
 
 @pytest.fixture(scope="module")
@@ -47,30 +49,27 @@ def test_every_row_names_what_it_rests_on(shapes):
     assert found["extractor"].isin(["coarse", "pixels"]).all()
     assert found["split"].isin(["train", "test"]).all()
     assert (found["generated"] > 0).all()
-    assert not any(name.startswith("fid") for name in found["metric"])
-    assert {"fd_coarse", "kid_coarse", "precision_coarse", "recall_coarse", "density_coarse", "coverage_coarse",
-            "nearest_train_coarse", "duplicate_rate", "classes_hit"} == set(found["metric"])  # fmt: skip
+    assert {"fd", "kid", "precision", "recall", "density", "coverage",
+            "nearest_train", "duplicate_rate", "classes_hit"} == set(found["metric"])  # fmt: skip
 
 
 def test_only_inception_features_are_called_fid():
-    named = [evaluate._named("fd", features.from_callable("x", coarse)), evaluate._named("kid", EXTRACTOR)]
-    assert named == ["fd_x", "kid_coarse"]
-    inception = features.Extractor("inception", "1", 2048, coarse)
-    assert evaluate._named("fd", inception) == "fid"
+    assert shown_name("fd", "inception") == "FID"
+    assert "FID" not in shown_name("fd", "cifar_resnet")
 
 
 def test_real_images_in_place_of_generated_ones_score_at_their_floor(shapes):
     found = table(fresh(2000)[0], shapes)
     for split, count in (("train", 1000), ("test", 1000)):
-        row = found.loc[("fd_coarse", split, count)]
+        row = found.loc[("fd", split, count)]
         assert row["value"] == pytest.approx(row["floor"], rel=0.5)
         for metric in ("precision", "recall", "coverage"):
-            row = found.loc[(f"{metric}_coarse", split, count)]
+            row = found.loc[(metric, split, count)]
             assert row["value"] == pytest.approx(row["floor"], abs=0.05)
-        kid = found.loc[("kid_coarse", split, count)]
+        kid = found.loc[("kid", split, count)]
         assert kid["low"] < kid["floor"] + 1e-3 * abs(kid["value"])
-    assert found.loc[("nearest_train_coarse", "train", 2000), "value"] == pytest.approx(
-        found.loc[("nearest_train_coarse", "train", 2000), "floor"], rel=0.1
+    assert found.loc[("nearest_train", "train", 2000), "value"] == pytest.approx(
+        found.loc[("nearest_train", "train", 2000), "floor"], rel=0.1
     )
 
 
@@ -78,7 +77,7 @@ def test_the_floor_of_the_whole_training_set_is_the_one_that_more_real_images_me
     """Scaled from halves of 1,000 it must match what disjoint real sets of 2,000 measure directly."""
     found = coarse(fresh(12_000)[0][torch.randperm(12_000, generator=torch.Generator().manual_seed(0))]).split(2000)
     measured = np.mean([frechet_distance(found[i], found[j]) for i in range(6) for j in range(i)])
-    scaled = table(fresh(2000)[0], shapes).loc[("fd_coarse", "train", 2000), "floor"]
+    scaled = table(fresh(2000)[0], shapes).loc[("fd", "train", 2000), "floor"]
     assert scaled == pytest.approx(measured, rel=0.3)
 
 
@@ -89,7 +88,7 @@ def test_a_sampler_that_drops_3_of_10_classes_is_reported_as_7(shapes):
     assert found.loc["classes_hit"]["floor"].item() == 10
     whole = table(images, shapes)
     assert whole.loc["classes_hit"]["value"].item() == 10
-    recall = ("recall_coarse", "train", 1000)
+    recall = ("recall", "train", 1000)
     assert found.loc[recall, "value"] < whole.loc[recall, "value"] - 0.1
 
 
@@ -101,13 +100,13 @@ def test_the_nearest_training_image_knows_the_class_of_a_shape(shapes):
 def test_a_collapsed_sampler_has_no_recall_and_says_so(shapes):
     with pytest.warns(UserWarning, match="collapsed"):
         found = table(shapes[0].images[:1].expand(500, -1, -1, -1), shapes)
-    assert found.loc[("recall_coarse", "train", 500), "value"] < 0.01
+    assert found.loc[("recall", "train", 500), "value"] < 0.01
     assert found.loc["duplicate_rate"]["value"].item() == pytest.approx(499 / 500)
     assert found.loc["classes_hit"]["value"].item() == 1
 
 
 def test_copies_of_training_images_are_nearer_than_real_ones(shapes):
-    found = table(shapes[0].images[:800], shapes).loc["nearest_train_coarse"]
+    found = table(shapes[0].images[:800], shapes).loc["nearest_train"]
     assert found["value"].item() == 0
     assert found["floor"].item() > 0
 
@@ -135,17 +134,17 @@ def scored_run(tmp_path_factory) -> Run:
 @needs_classifier
 def test_training_scores_into_history_and_reports_final_and_best(scored_run):
     history, metrics = scored_run.history, scored_run.metrics
-    assert history["fd_cifar_resnet"].notna().tolist() == [False, True, False, True]
-    assert metrics["final"]["fd_cifar_resnet"] == history["fd_cifar_resnet"].iloc[-1]
-    best = history["fd_cifar_resnet"].min()
-    assert metrics["best"]["fd_cifar_resnet"] == best
-    assert metrics["best"]["epoch"] == history["epoch"][history["fd_cifar_resnet"].idxmin()]
-    assert metrics["scored"]["floor"]["fd_cifar_resnet"] < best
+    assert history["fd"].notna().tolist() == [False, True, False, True]
+    assert metrics["final"]["fd"] == history["fd"].iloc[-1]
+    best = history["fd"].min()
+    assert metrics["best"]["fd"] == best
+    assert metrics["best"]["epoch"] == history["epoch"][history["fd"].idxmin()]
+    assert metrics["scored"]["floor"]["fd"] < best
     assert {"extractor", "generated", "reference", "split"} <= set(metrics["scored"])
     assert metrics["scoring_seconds"] > 0
-    for name in ("precision_cifar_resnet", "recall_cifar_resnet"):
+    for name in ("precision", "recall"):
         assert 0 <= history[name].iloc[-1] <= metrics["scored"]["floor"][name] <= 1
-    assert metrics["scored"]["floor"]["recall_cifar_resnet"] > 0.5
+    assert metrics["scored"]["floor"]["recall"] > 0.5
 
 
 @needs_classifier
@@ -162,11 +161,12 @@ def test_evaluate_prints_and_keeps_the_same_table_twice(scored_run, capsys):
         assert main(["evaluate", "--run", str(scored_run.path), "-n", "100"]) == 0
         said.append(capsys.readouterr().out)
     assert said[0] == said[1]
-    assert "fd_cifar_resnet" in said[0]
+    assert "cifar_resnet" in said[0]
     kept = pd.read_csv(scored_run.path / "evaluation.csv")
     assert list(kept.columns) == list(evaluate.COLUMNS)
 
 
+@pytest.mark.slow
 @needs_classifier
 def test_the_evaluation_notebook_runs_in_batch(scored_run):
     from check_pages import problems
@@ -192,6 +192,7 @@ def test_a_mistake_gets_one_sentence(words, sentence, finished_run, capsys):
     assert sentence in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @needs_cifar10
 @needs_classifier
 def test_on_real_cifar10_held_out_images_score_at_the_floor_and_noise_far_from_it():
@@ -200,8 +201,8 @@ def test_on_real_cifar10_held_out_images_score_at_the_floor_and_noise_far_from_i
     real = evaluate.evaluate(test_set.images, train_set, None, ["cifar_resnet"]).set_index("metric")
     noise = torch.randint(0, 256, (1000, 3, 32, 32), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
     bad = evaluate.evaluate(noise, train_set, None, ["cifar_resnet"]).set_index("metric")
-    assert real.loc["target_agreement_cifar_resnet", "value"] > 0.9
-    assert bad.loc["target_agreement_cifar_resnet", "value"] < 0.5
-    distance = "fd_cifar_resnet"  # 1,000 against 1,000 of the training images
+    assert real.loc["target_agreement", "value"] > 0.9
+    assert bad.loc["target_agreement", "value"] < 0.5
+    distance = "fd"  # 1,000 against 1,000 of the training images
     assert real.loc[distance, "value"] < 2 * real.loc[distance, "floor"]
     assert bad.loc[distance, "value"] > 30 * real.loc[distance, "floor"]

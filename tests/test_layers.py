@@ -10,7 +10,13 @@ from torch.autograd import gradcheck
 from torch.nn.utils.parametrizations import spectral_norm
 from torch.nn.utils.parametrize import register_parametrization
 
-from ganlab.layers import DownsampleConv2d, MinibatchDeviation, MinibatchDiscrimination, SpectralNorm, UpsampleConv2d
+from ganlab.networks.layers import (
+    DownsampleConv2d,
+    MinibatchDeviation,
+    MinibatchDiscrimination,
+    SpectralNorm,
+    UpsampleConv2d,
+)
 
 
 def stream(seed: int = 0) -> torch.Generator:

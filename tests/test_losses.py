@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch.autograd import gradcheck
 
-from ganlab import losses
-from ganlab.losses import LOSSES, bce
+from ganlab.choices import LOSSES
+from ganlab.training import losses
+from ganlab.training.losses import bce, get
 
 REAL = torch.tensor([0.0, 2.0], dtype=torch.float64)
 FAKE = torch.tensor([-1.0, 0.5], dtype=torch.float64)
@@ -36,30 +37,30 @@ BY_HAND = {
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_values_match_hand_computation(name):
-    on_real, on_fake = LOSSES[name].discriminator(REAL, FAKE)
-    values = [on_real.item(), on_fake.item(), LOSSES[name].generator(FAKE, REAL).item()]
+    on_real, on_fake = get(name).discriminator(REAL, FAKE)
+    values = [on_real.item(), on_fake.item(), get(name).generator(FAKE, REAL).item()]
     assert values == pytest.approx(BY_HAND[name], rel=1e-12)
 
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_gradients_match_finite_differences(name):
     inputs = [t.clone().requires_grad_() for t in (REAL + 0.1, FAKE + 0.1)]  # off the hinge's corner
-    assert gradcheck(LOSSES[name].discriminator, inputs)
-    assert gradcheck(lambda fake, real: LOSSES[name].generator(fake, real), inputs[::-1])
+    assert gradcheck(get(name).discriminator, inputs)
+    assert gradcheck(lambda fake, real: get(name).generator(fake, real), inputs[::-1])
 
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_the_players_pull_in_opposite_directions(name):
     fake = torch.tensor([0.2, 0.5], requires_grad=True)  # where least squares has both players on either side
-    (by_d,) = torch.autograd.grad(sum(LOSSES[name].discriminator(REAL, fake)), fake)
-    (by_g,) = torch.autograd.grad(LOSSES[name].generator(fake, REAL), fake)
+    (by_d,) = torch.autograd.grad(sum(get(name).discriminator(REAL, fake)), fake)
+    (by_g,) = torch.autograd.grad(get(name).generator(fake, REAL), fake)
     assert (by_d * by_g <= 0).all() and (by_g < 0).all()
 
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_confident_logits_stay_finite(name):
     extreme = torch.tensor([1e4, -1e4])
-    assert all(value.isfinite() for value in LOSSES[name].discriminator(extreme, extreme))
+    assert all(value.isfinite() for value in get(name).discriminator(extreme, extreme))
 
 
 def test_smoothed_labels_are_the_cross_entropy_with_those_labels():
@@ -69,15 +70,15 @@ def test_smoothed_labels_are_the_cross_entropy_with_those_labels():
 
     on_real, on_fake = bce(0.9, 0.1).discriminator(REAL, FAKE)
     assert [on_real.item(), on_fake.item()] == pytest.approx([by_hand(REAL, 0.9), by_hand(FAKE, 0.1)], rel=1e-12)
-    assert torch.equal(bce(0.9, 0.1).generator(FAKE, None), LOSSES["bce"].generator(FAKE, None))
+    assert torch.equal(bce(0.9, 0.1).generator(FAKE, None), get("bce").generator(FAKE, None))
     assert gradcheck(bce(0.9, 0.1).discriminator, [t.clone().requires_grad_() for t in (REAL, FAKE)])
 
 
 def test_the_boundary_is_where_d_cannot_tell():
     """A logit there costs D as much on a real image as on a generated one."""
     for name in ("bce", "least_squares", "hinge"):
-        there = torch.tensor([LOSSES[name].boundary], dtype=torch.float64)
-        on_real, on_fake = LOSSES[name].discriminator(there, there)
+        there = torch.tensor([get(name).boundary], dtype=torch.float64)
+        on_real, on_fake = get(name).discriminator(there, there)
         assert on_real.item() == pytest.approx(on_fake.item())
 
 

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from ganlab import GanlabError, metrics
-from ganlab.metrics import DegenerateWarning, MetricError
+from ganlab.errors import GanlabError
+from ganlab.scoring import metrics
+from ganlab.scoring.metrics import DegenerateWarning, MetricError
 
 
 def draw(n: int, width: int = 16, shift: float = 0.0, scale: float = 1.0, seed: int = 0) -> np.ndarray:
@@ -120,26 +121,6 @@ def test_precision_and_recall_equal_torch_fidelity_but_for_the_border():
 # Frechet and kernel distance
 
 
-def test_frechet_of_known_gaussians_is_exact():
-    rng = np.random.RandomState(0)
-    shift = rng.randn(12)
-    cov = np.cov(rng.randn(12, 40))
-    # If y = A x with A symmetric and positive, A is the optimal transport map and the distance is
-    # |shift|^2 + tr((A - 1) cov (A - 1)). These two covariances do not commute.
-    stretch = np.cov(rng.randn(12, 40)) + np.eye(12)
-    excess = stretch - np.eye(12)
-    expected = shift @ shift + np.trace(excess @ cov @ excess)
-    value = metrics.frechet_from_moments(np.zeros(12), cov, shift, stretch @ cov @ stretch)
-    assert value == pytest.approx(expected, rel=1e-10)
-    assert metrics.frechet_from_moments([0, 0], np.diag([4, 9]), [1, 2], np.eye(2)) == pytest.approx(5 + 1 + 4)
-
-
-def test_frechet_from_moments_equals_frechet_from_features():
-    a, b = correlated(300, 40, 0), correlated(200, 40, 1)
-    moments = [moment for x in (a, b) for moment in (x.mean(0), np.cov(x, rowvar=False))]
-    assert metrics.frechet_from_moments(*moments) == pytest.approx(metrics.frechet_distance(a, b), rel=1e-10)
-
-
 def test_frechet_of_2000_rank_deficient_features_is_real_and_exact():
     a = draw(150, 2000)
     trace = np.trace(np.cov(a, rowvar=False))
@@ -149,25 +130,6 @@ def test_frechet_of_2000_rank_deficient_features_is_real_and_exact():
     assert moved == pytest.approx(2000 * 0.1**2, rel=1e-10)
     assert doubled == pytest.approx(trace + (a.mean(0) ** 2).sum(), rel=1e-10)
     assert same == pytest.approx(0, abs=1e-9)
-
-
-def test_frechet_from_rank_deficient_moments_is_real_and_keeps_its_digits():
-    cov = np.cov(draw(100, 500), rowvar=False)  # 401 of 500 eigenvalues are 0 but for rounding, about half below it
-    value = metrics.frechet_from_moments(np.zeros(500), cov, np.ones(500), 4 * cov)
-    assert type(value) is float
-    assert value == pytest.approx(500 + np.trace(cov), rel=1e-8)
-    assert metrics.frechet_from_moments(np.zeros(500), cov, np.zeros(500), cov) < 1e-6
-
-
-def test_frechet_infinity_is_right_where_the_plain_distance_reads_high():
-    truth = 16 * (0.3**2 + 0.2**2)
-    pairs = [(draw(400, seed=2 * i), draw(400, 16, 0.3, 1.2, seed=2 * i + 1)) for i in range(30)]
-    plain = np.array([metrics.frechet_distance(a, b) for a, b in pairs])
-    limit = [metrics.frechet_infinity(a, b) for a, b in pairs]
-    values, errors = (np.array([getattr(e, name) for e in limit]) for name in ("value", "standard_error"))
-    assert abs(values.mean() - truth) < 3 * values.std() / math.sqrt(30)
-    assert plain.mean() - truth > 5 * plain.std() / math.sqrt(30)
-    assert 0.7 < np.sqrt((errors**2).mean()) / values.std(ddof=1) < 1.5  # the standard error means what it says
 
 
 def test_kernel_distance_standard_error_is_the_scatter_of_fresh_draws():
@@ -184,9 +146,6 @@ def test_kernel_distance_has_no_error_bar_when_every_subset_is_the_whole_set():
 
 def test_real_against_real_is_near_the_floor_and_far_below_a_shift_of_a_tenth():
     a, b, other = draw(2000, 64, seed=0), draw(2000, 64, seed=1), draw(2000, 64, shift=0.1, seed=2)
-    floor, shifted = metrics.frechet_infinity(a, b), metrics.frechet_infinity(a, other)
-    assert abs(floor.value) < 2 * floor.standard_error
-    assert abs(shifted.value - 0.64) < 3 * shifted.standard_error
     assert metrics.frechet_distance(a, b) > 0.5  # the plain distance's floor: nearly as large as the shift
     floor, shifted = (metrics.kernel_distance(a, x, subsets=10, subset_size=500) for x in (b, other))
     assert abs(floor.value) < 2 * floor.standard_error
@@ -199,7 +158,6 @@ def test_seeds_decide_and_the_global_generators_stay_untouched():
     before = np.random.get_state()[1].copy(), torch.get_rng_state()
     for call in (
         lambda seed: metrics.kernel_distance(a, b, subsets=4, subset_size=50, seed=seed),
-        lambda seed: metrics.frechet_infinity(a, b, seed=seed),
         lambda seed: metrics.inception_score(p, seed=seed),
     ):
         assert call(3) == call(3) != call(4)
@@ -315,14 +273,6 @@ def test_a_copy_is_at_distance_exactly_0():
     np.testing.assert_allclose(nudged, 1e-3 * math.sqrt(1280), rtol=1e-2)
 
 
-def test_memorisation_is_0_for_copies_and_1_for_fresh_draws():
-    train, test, fresh = draw(1500, seed=0), draw(500, seed=1), draw(800, seed=2)
-    assert metrics.memorisation(train[:800], train, test).ratio == 0
-    assert metrics.memorisation(train[:800] + 0.01, train, test).ratio < 0.05
-    assert metrics.memorisation(fresh, train, test).ratio == pytest.approx(1, abs=0.05)
-    assert metrics.memorisation(3 * fresh, train, test).ratio > 2
-
-
 # Duplicates
 
 
@@ -347,10 +297,8 @@ def test_healthy_input_warns_of_nothing_in_torch_and_numpy_alike():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert metrics.frechet_distance(a, b) == metrics.frechet_distance(ta, tb)
-        assert metrics.frechet_infinity(a, b) == metrics.frechet_infinity(ta, tb)
         assert metrics.kernel_distance(a, b, 5, 50) == metrics.kernel_distance(ta, tb, 5, 50)
         assert metrics.precision_recall_density_coverage(a, b) == metrics.precision_recall_density_coverage(ta, tb)
-        assert metrics.memorisation(a, b, 2 * b) == metrics.memorisation(ta, tb, 2 * tb)
         p = ta.softmax(1)
         assert metrics.inception_score(p) == metrics.inception_score(p.detach().numpy())
 
@@ -367,13 +315,6 @@ LOGITS, IMAGES = draw(50, 10), np.zeros((4, 3, 8, 8))
         (lambda: metrics.frechet_distance(GOOD, GOOD[:1]), r"features_b has shape \(1, 16\)"),
         (lambda: metrics.frechet_distance(GOOD[0], GOOD), r"it must be \(N, F\)"),
         (lambda: metrics.frechet_distance(GOOD, GOOD[:, :8]), "16 features and features_b 8"),
-        (lambda: metrics.frechet_from_moments(np.zeros(2), np.eye(3), np.zeros(2), np.eye(2)), r"\(F,\) and \(F, F\)"),
-        (lambda: metrics.frechet_from_moments(np.zeros(3), np.eye(3), np.zeros(2), np.eye(2)), "one F for a and b"),
-        (lambda: metrics.frechet_from_moments([0, 0], np.eye(2), [0, np.nan], np.eye(2)), "moments of b hold NaN"),
-        (lambda: metrics.frechet_from_moments([0, 0], np.diag([1, -1]), [0, 0], np.eye(2)), "cov_a is no covariance"),
-        (lambda: metrics.frechet_from_moments([0, 0], np.eye(2), [0, 0], [[2, 1], [0, 2]]), "cov_b is no covariance"),
-        (lambda: metrics.frechet_infinity(GOOD, GOOD, parts=30), "parts is 30"),
-        (lambda: metrics.frechet_infinity(GOOD, GOOD, parts=1), "at least 2"),
         (lambda: metrics.kernel_distance(GOOD, GOOD[:40], subset_size=50), "of 2 to 40"),
         (lambda: metrics.kernel_distance(GOOD, GOOD), "subsets of 1000 from 50"),
         (lambda: metrics.inception_score(LOGITS), "softmax"),
@@ -381,7 +322,6 @@ LOGITS, IMAGES = draw(50, 10), np.zeros((4, 3, 8, 8))
         (lambda: metrics.precision_recall_density_coverage(GOOD, GOOD[:5], k=5), "k is 5"),
         (lambda: metrics.precision_recall_density_coverage(GOOD, BROKEN), "rows of fake"),
         (lambda: metrics.nearest_neighbours(GOOD, GOOD[:3], k=4), r"1\.\.3"),
-        (lambda: metrics.memorisation(GOOD + 1, GOOD, GOOD[:9]), "held out of train"),
         (lambda: metrics.class_histogram(np.array([0, 10]), 10), r"0\.\.9"),
         (lambda: metrics.class_histogram(np.array([0.5, 1]), 10), "integer labels"),
         (lambda: metrics.class_coverage(LOGITS, range(10)), "softmax"),
@@ -403,10 +343,8 @@ def test_impossible_input_raises_a_sentence(call, sentence):
     "call, sentence",
     [
         (lambda: metrics.frechet_distance(GOOD, GOOD[:10]), "10 samples for 16 features"),
-        (lambda: metrics.frechet_infinity(GOOD, GOOD + 1), "10 samples for 16 features"),
         (lambda: metrics.frechet_distance(GOOD, np.ones((50, 16))), "all 50 rows of features_b are the same"),
         (lambda: metrics.kernel_distance(np.ones((50, 16)), GOOD, subset_size=20), "features_a are the same"),
-        (lambda: metrics.memorisation(np.ones((50, 16)), GOOD, GOOD + 1), "fake are the same"),
     ],
 )
 def test_a_degenerate_result_warns_at_the_callers_line(call, sentence):

@@ -4,14 +4,16 @@ import pytest
 import torch
 from torch import nn
 
-from ganlab import models, priors
-from ganlab.config import PRESETS, Config
-from ganlab.sample import evaluation_latents
+from ganlab import data, networks, priors
+from ganlab.config import Config
+from ganlab.latents import evaluation_latents
+from ganlab.networks.layers import Dropout, Projection
+from ganlab.presets import PRESETS
 
 
 def built(preset: str, **changes) -> tuple[Config, nn.Module, nn.Module]:
     config = Config.from_preset(preset, **changes)
-    return config, *models.build(config, torch.Generator().manual_seed(0), torch.Generator().manual_seed(1))
+    return config, *networks.build(config, torch.Generator().manual_seed(0), torch.Generator().manual_seed(1))
 
 
 def kinds(network: nn.Module) -> list[str]:
@@ -173,7 +175,7 @@ def test_a_conditional_pair_answers_to_the_label(generator, discriminator):
 
 def test_projection_is_the_formula():
     """Miyato & Koyama 2018, equation 4: the unconditional logit plus the inner product with the class's embedding."""
-    layer = models.Projection(2, 3)
+    layer = Projection(2, 3)
     with torch.no_grad():
         layer.linear.weight.copy_(torch.tensor([[1.0, 2.0]])), layer.linear.bias.fill_(0.5)
         layer.embedding.weight.copy_(torch.tensor([[0.0, 0.0], [1.0, -1.0], [3.0, 4.0]]))
@@ -192,7 +194,7 @@ def test_building_leaves_torchs_global_random_state_alone_and_does_not_depend_on
 
 
 def test_dropout_drops_whole_channels_from_its_own_stream_and_keeps_the_mean():
-    layer = models.Dropout(0.25)
+    layer = Dropout(0.25)
     layer.stream = torch.Generator().manual_seed(0)
     x = torch.ones(200, 64, 4, 4)
     dropped = layer.train()(x)
@@ -204,7 +206,7 @@ def test_dropout_drops_whole_channels_from_its_own_stream_and_keeps_the_mean():
 
 def test_ema_averages_weights_and_batch_norm_buffers():
     network = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
-    ema = models.Ema(network, half_life=64)
+    ema = networks.Ema(network, half_life=64)
     with torch.no_grad():
         start = {key: value.clone() for key, value in network.state_dict().items()}
         for value in network.state_dict().values():
@@ -217,7 +219,7 @@ def test_ema_averages_weights_and_batch_norm_buffers():
 
 def test_ema_with_half_life_zero_follows_at_once_and_early_on_it_hurries():
     network = nn.Linear(2, 2)
-    copy, slow = models.Ema(network, 0), models.Ema(network, 10**9)
+    copy, slow = networks.Ema(network, 0), networks.Ema(network, 10**9)
     with torch.no_grad():
         network.weight.add_(1)
     copy.update(100, 10)
@@ -230,37 +232,37 @@ def test_generate_is_deterministic_in_any_batch_size_and_leaves_the_mode():
     config, g, _ = built("conv-noise", g_channels=4)
     latents = evaluation_latents(config, 10)
     g.train()
-    first = models.generate(g, latents, batch_size=3)
+    first = networks.generate(g, latents, batch_size=3)
     assert first.dtype == torch.uint8
     assert first.shape == (10, 3, 32, 32)
-    assert (first.int() - models.generate(g, latents).int()).abs().max() <= 1
+    assert (first.int() - networks.generate(g, latents).int()).abs().max() <= 1
     assert g.training
 
 
 def test_uint8_conversion_is_the_same_for_every_image_and_inverts():
     every = torch.arange(256, dtype=torch.uint8)
-    assert torch.equal(models.to_uint8(models.to_float(every)), every)
-    assert models.to_uint8(torch.tensor([-9.0, -1.0, 0.0, 1.0, 9.0])).tolist() == [0, 0, 128, 255, 255]
+    assert torch.equal(data.to_uint8(data.to_float(every)), every)
+    assert data.to_uint8(torch.tensor([-9.0, -1.0, 0.0, 1.0, 9.0])).tolist() == [0, 0, 128, 255, 255]
     dim = torch.full((1, 3, 2, 2), -0.5)
-    assert models.to_uint8(dim).unique().tolist() == [64], "no image is rescaled by its own range"
+    assert data.to_uint8(dim).unique().tolist() == [64], "no image is rescaled by its own range"
 
 
 def test_summary_lists_every_layer_with_its_shape_and_parameters():
     config, g, _ = built("dcgan")
-    rows = models.summary(g, evaluation_latents(config, 2))
+    rows = networks.summary(g, evaluation_latents(config, 2))
     assert len(rows) == len(g) + 1
     assert rows[1]["output"] == "256 x 4 x 4"
     for preset in PRESETS:  # spectral norm and residual blocks too
-        config, *networks = built(preset)
-        for network, given in zip(networks, (evaluation_latents(config, 2), torch.zeros(2, 3, 32, 32)), strict=True):
-            *rows, total = models.summary(network, given)
+        config, *both = built(preset)
+        for network, given in zip(both, (evaluation_latents(config, 2), torch.zeros(2, 3, 32, 32)), strict=True):
+            *rows, total = networks.summary(network, given)
             counts = [sum(row["parameters"] for row in rows), sum(p.numel() for p in network.parameters())]
             assert counts == [total["parameters"]] * 2, preset
     assert {
         "layer": "Linear(in_features=32, out_features=1, bias=True), spectral norm",
         "output": "1",
         "parameters": 33,
-    } in (models.summary(built("sngan-resnet")[2], torch.zeros(2, 3, 32, 32)))
+    } in (networks.summary(built("sngan-resnet")[2], torch.zeros(2, 3, 32, 32)))
 
 
 def test_t2_has_the_widths_of_its_source():
@@ -274,7 +276,7 @@ def test_t2_has_the_widths_of_its_source():
                                                   ("deviation", "MinibatchDeviation"), ("none", "Linear")])  # fmt: skip
 def test_d_parts_into_features_and_logit_before_it_compares_images(minibatch, first):
     _, _, d = built("conv-noise", minibatch=minibatch, d_dropout=0.0)
-    features, logit = models.features_and_logit(d.eval())
+    features, logit = d.eval().features, d.logit
     assert kinds(logit)[0] == first
     images = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(logit(features(images)), d(images))

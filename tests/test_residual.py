@@ -6,10 +6,19 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils.parametrize import register_parametrization
 
-from ganlab import residual
 from ganlab.config import Config
-from ganlab.layers import ConditionalNorm, DownsampleConv2d, Dropout, Projection, SpectralNorm, UpsampleConv2d
-from ganlab.residual import Basis, Block, ClassConcat
+from ganlab.networks import residual
+from ganlab.networks.layers import (
+    Basis,
+    Block,
+    ClassConcat,
+    ConditionalNorm,
+    DownsampleConv2d,
+    Dropout,
+    Projection,
+    SpectralNorm,
+    UpsampleConv2d,
+)
 
 FAMILIES = ["residual", "r3"]
 

@@ -11,11 +11,17 @@ import pytest
 import torch
 from conftest import ROOT, TINY, ganlab, options
 
-from ganlab import losses
-from ganlab import train as training
-from ganlab.config import PRESETS, Config, ConfigError
-from ganlab.runs import Run
-from ganlab.train import DivergedError, Training, load_data, train
+from ganlab import data
+from ganlab.config import Config
+from ganlab.data import load_data
+from ganlab.errors import ConfigError
+from ganlab.presets import PRESETS
+from ganlab.run import Run
+from ganlab.training import losses
+from ganlab.training import step as training
+from ganlab.training.loop import Event, train
+from ganlab.training.state import DivergedError, Training
+from ganlab.training.step import DStatistics, Gan
 
 # Everything that draws random numbers is on: dropout, augmentation, instance noise.
 NOISY = TINY | {"instance_noise": 0.1, "diffaugment": ["color", "translation", "cutout"], "d_dropout": 0.2}
@@ -25,7 +31,7 @@ def config(preset: str = "conv-noise", **changes) -> Config:
     return Config.from_preset(preset, **{**NOISY, **changes})
 
 
-def run_to_the_end(settings: Config, path) -> list[training.Event]:
+def run_to_the_end(settings: Config, path) -> list[Event]:
     return list(train(settings, Run(path)))
 
 
@@ -42,7 +48,7 @@ def assert_same_bits(first, second) -> None:
     assert all(torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b for a, b in zip(flat, again, strict=True))
 
 
-@pytest.mark.parametrize("resolution", [32, 64, 128])
+@pytest.mark.parametrize("resolution", [32, 128])  # test_models.py maps 64 too
 @pytest.mark.parametrize("preset", PRESETS)
 def test_every_preset_trains_at_every_resolution(tmp_path, preset, resolution):
     """With its own losses, penalties, layers and steps; narrow, and for two steps."""
@@ -68,7 +74,7 @@ def test_every_preset_trains_with_classes(tmp_path, preset):
 def test_penalties_are_weighed_and_added_up():
     real, fake = torch.rand(16, 3, 32, 32), -torch.rand(16, 3, 32, 32)
     weights = {"d_norm": "none", "d_dropout": 0.0, "gradient_penalty": 10.0, "r1": 0.5, "r2": 3.0}
-    session = Training(config("nyu-wgan", **weights), load_data(config()))
+    session = Gan(config("nyu-wgan", **weights))
     for weight in session.d.parameters():  # as drawn, D is so flat that R1 and R2 would not be seen beside the other
         weight.data.mul_(8)
     before = session.streams["augment"].get_state()
@@ -86,7 +92,7 @@ def test_penalties_are_weighed_and_added_up():
 def test_ds_accuracy_is_that_of_pairs_where_the_loss_is():
     """The relativistic loss leaves the level of D's logits open: only which of two is higher says anything."""
     quiet = {"diffaugment": [], "instance_noise": 0.0, "d_dropout": 0.0}
-    session = Training(config("r3gan-small", **quiet), load_data(config()))
+    session = Gan(config("r3gan-small", **quiet))
     real, fake = (0.1 * torch.randn(16, 3, 32, 32, generator=session.streams["augment"]) for _ in range(2))
     right = (session.d(real) > session.d(fake)).float().mean()
     session._logits = lambda images, labels: session.d(images) + 100
@@ -127,6 +133,7 @@ def test_compiled_networks_take_the_same_steps_and_their_checkpoint_goes_on_with
     assert_same_bits(tmp_path / "whole", tmp_path / "halves")
 
 
+@pytest.mark.slow
 def test_five_kill_9_at_random_moments_leave_the_bits_of_a_run_that_was_never_killed(tmp_path):
     settings = NOISY | {"checkpoint_seconds": 0.0, "epochs": 6}
     run_to_the_end(Config.from_preset(**settings), tmp_path / "whole")
@@ -152,6 +159,7 @@ def checkpoint_time(path) -> int:
         return 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_polite_stop_saves_the_step_under_way(tmp_path, number, code):
     settings = NOISY | {"epochs": 400, "checkpoint_seconds": 1e6}
@@ -170,13 +178,13 @@ def test_a_polite_stop_saves_the_step_under_way(tmp_path, number, code):
 def test_runs_that_differ_only_in_their_prior_are_paired():
     first, second = (Training(config(prior=prior), load_data(config())) for prior in ("gaussian", "poisson"))
     for name in ("g", "d"):
-        for a, b in zip(getattr(first, name).parameters(), getattr(second, name).parameters(), strict=True):
+        for a, b in zip(getattr(first.gan, name).parameters(), getattr(second.gan, name).parameters(), strict=True):
             assert torch.equal(a, b)
     first.train_step(), second.train_step()
     for stream in ("data", "augment", "dropout", "prior"):
         assert torch.equal(first.streams[stream].get_state(), second.streams[stream].get_state()), stream
     assert torch.equal(first.order, second.order)
-    assert not torch.equal(next(first.g.parameters()), next(second.g.parameters()))
+    assert not torch.equal(next(first.gan.g.parameters()), next(second.gan.g.parameters()))
 
 
 def test_latent_seed_moves_the_latents_and_nothing_else():
@@ -242,7 +250,7 @@ def test_events_tell_the_whole_story(tmp_path):
 
 @pytest.mark.parametrize("loss", ["relativistic", "hinge"])
 def test_a_paired_loss_hands_g_the_real_logits_too_and_leaves_d_alone(loss):
-    session = Training(config("fast", loss=loss), load_data(config()))
+    session = Gan(config("fast", loss=loss))
     handed = []
     session.loss = session.loss._replace(generator=lambda fake, real: handed.append(real) or fake.mean())
     before = [p.clone() for p in session.d.parameters()]
@@ -254,7 +262,7 @@ def test_a_paired_loss_hands_g_the_real_logits_too_and_leaves_d_alone(loss):
 
 def test_feature_matching_brings_the_features_of_generated_images_nearer_to_the_real_ones_and_leaves_d_alone():
     changes = {"diffaugment": [], "instance_noise": 0.0, "d_dropout": 0.0, "g_dropout": 0.0}
-    session = Training(config(feature_matching=1e6, **changes), load_data(config()))
+    session = Gan(config(feature_matching=1e6, **changes))
     z, real = session.prior.sample(16, 16, session.streams["prior"]), torch.ones(16, 3, 32, 32)
     before = [p.clone() for p in session.d.parameters()]
 
@@ -273,7 +281,8 @@ def test_feature_matching_brings_the_features_of_generated_images_nearer_to_the_
 def test_real_augmentation_leaves_generated_images_alone():
     session = Training(config(real_augment=["crop"], diffaugment=[], instance_noise=0.0), load_data(config()))
     seen = []
-    session.discriminator_step = lambda real, fake, labels: seen.append((real, fake)) or (torch.zeros(()),) * 5
+    blind = DStatistics(*[torch.zeros(())] * 5)
+    session.gan.discriminator_step = lambda real, fake, labels: seen.append((real, fake)) or blind
     session.train_step()
     (real, fake), chosen = seen[0], session.order[:16]
     assert not torch.equal(real, training.to_float(session.images[chosen]))
@@ -296,15 +305,15 @@ def test_d_learns_and_g_answers(tmp_path):
     assert contrast[12] > 1.2 * contrast[1]
 
 
-@pytest.mark.filterwarnings("ignore::ganlab.metrics.DegenerateWarning")
+@pytest.mark.filterwarnings("ignore::ganlab.scoring.metrics.DegenerateWarning")
 def test_a_best_of_another_extractor_is_no_match_for_this_one(tmp_path):
     settings = config(eval_every=1, epochs=1)
     run_to_the_end(settings, tmp_path)
     state = Run(tmp_path).read_checkpoint()
-    state["counters"]["best"] = {"epoch": 1, "fd_efficientnet_lite0": 0.001}
+    state["counters"]["best"] = {"epoch": 1, "extractor": "efficientnet_lite0", "fd": 0.001}
     Run(tmp_path).write_checkpoint(state)
     best = run_to_the_end(settings.replace(epochs=2), tmp_path)[-1].row["best"]
-    assert best["epoch"] == 2 and "fd_cifar_resnet" in best
+    assert best["epoch"] == 2 and best["extractor"] == "cifar_resnet"
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpoint(tmp_path):
@@ -343,3 +352,11 @@ def test_bf16_autocast_trains_on_any_cpu_and_stays_near_float32(tmp_path, preset
         assert rows[precision]["precision"] == precision
     exact, rough = (rows[precision]["final"]["d_loss"] for precision in ("fp32", "bf16"))
     assert rough != exact and rough == pytest.approx(exact, rel=0.02)
+
+
+def test_images_are_loaded_once_a_run(tmp_path, monkeypatch):
+    loaded = []
+    real = data.shapes
+    monkeypatch.setattr(data, "shapes", lambda n, seed=0: loaded.append(seed) or real(n, seed))
+    run_to_the_end(config(eval_every=1, judges=["cifar_resnet"]), tmp_path)
+    assert loaded == [0, 1], "the training images, and those held out from them"

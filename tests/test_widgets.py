@@ -9,11 +9,14 @@ import pytest
 import torch
 from conftest import TINY
 
-from ganlab import models, priors, widgets
+from ganlab import latents as latent_space
+from ganlab import networks, priors
 from ganlab.config import Config
-from ganlab.models import generate
-from ganlab.runs import Run, read_png
-from ganlab.sample import labels_in_turn
+from ganlab.explorer import panels, parts
+from ganlab.files import read_png
+from ganlab.latents import labels_in_turn
+from ganlab.networks.generators import generate
+from ganlab.run import Run
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +28,7 @@ def runs(tmp_path_factory):
         "conditional": {"conditional": True, "classes": ["warm-disc", "cool-disc"]},
     }.items()):  # fmt: skip
         config = Config.from_preset(**TINY | {"preset": "conv-noise"} | changes)
-        generator = models.build(config, torch.Generator().manual_seed(seed))[0]
+        generator = networks.build(config, torch.Generator().manual_seed(seed))[0]
         with torch.no_grad():  # weights of N(0, 0.02) draw grey: a contrast that rounding cannot hide
             generator[0].weight.mul_(50)
         Run(root / name).write_generator(generator, config)
@@ -49,7 +52,7 @@ def said(panel: ipywidgets.Widget) -> str:
 
 def saved(panel: ipywidgets.Widget, folder, monkeypatch) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """(pixels, arrays) that the save button leaves."""
-    monkeypatch.setattr(widgets, "SAVED", folder)
+    monkeypatch.setattr(parts, "SAVED", folder)
     shutil.rmtree(folder, ignore_errors=True)
     controls(panel)["save"].click()
     (picture,), (arrays,) = folder.glob("*.png"), folder.glob("*.npz")
@@ -60,7 +63,7 @@ def saved(panel: ipywidgets.Widget, folder, monkeypatch) -> tuple[np.ndarray, di
 
 @pytest.mark.parametrize("path", priors.PATHS)
 def test_interpolation_ends_at_the_seeds_and_saves_what_it_shows(runs, tmp_path, monkeypatch, path):
-    panel = widgets.interpolation([str(runs / "laplacian")])
+    panel = panels.interpolation([str(runs / "laplacian")])
     by = controls(panel)
     by["path"].value = path
     generator, config = Run(runs / "laplacian").read_generator()
@@ -78,7 +81,7 @@ def test_interpolation_ends_at_the_seeds_and_saves_what_it_shows(runs, tmp_path,
 
 
 def test_moving_t_changes_the_picture_and_its_words(runs):
-    panel = widgets.interpolation([str(runs / "gaussian")])
+    panel = panels.interpolation([str(runs / "gaussian")])
     before, by = panel.children[-3].value, controls(panel)
     by["t"].value = 0.4
     assert panel.children[-3].value != before
@@ -86,7 +89,7 @@ def test_moving_t_changes_the_picture_and_its_words(runs):
 
 
 def test_truncation_is_offered_where_the_prior_has_it(runs, tmp_path, monkeypatch):
-    panel = widgets.interpolation([str(runs / name) for name in ("gaussian", "bernoulli")])
+    panel = panels.interpolation([str(runs / name) for name in ("gaussian", "bernoulli")])
     by = controls(panel)
     by["truncation"].value = 0.5
     central = saved(panel, tmp_path / "saved", monkeypatch)[1]["latents"]
@@ -98,7 +101,7 @@ def test_truncation_is_offered_where_the_prior_has_it(runs, tmp_path, monkeypatc
 
 
 def test_the_class_is_chosen_in_a_conditional_run_alone(runs, tmp_path, monkeypatch):
-    panel = widgets.interpolation([str(runs / name) for name in ("gaussian", "conditional")])
+    panel = panels.interpolation([str(runs / name) for name in ("gaussian", "conditional")])
     by = controls(panel)
     assert by["class"].layout.display == "none"
     by["run"].value = str(runs / "conditional")
@@ -112,7 +115,7 @@ def test_the_class_is_chosen_in_a_conditional_run_alone(runs, tmp_path, monkeypa
 
 
 def test_the_nearest_training_image_comes_on_demand(runs):
-    panel = widgets.interpolation([str(runs / "gaussian")])
+    panel = panels.interpolation([str(runs / "gaussian")])
     assert panel.children[-3].value.count("<img") == 1
     controls(panel)["nearest training image"].value = True
     assert panel.children[-3].value.count("<img") == 2
@@ -121,7 +124,7 @@ def test_the_nearest_training_image_comes_on_demand(runs):
 
 def test_the_same_uniforms_go_through_every_prior(runs, tmp_path, monkeypatch):
     folders = {name: str(runs / name) for name in ("gaussian", "laplacian", "bernoulli")}
-    panel = widgets.every_prior(folders)
+    panel = panels.every_prior(folders)
     by = controls(panel)
     by["t"].value, by["push 1"].value, by["push 3"].value = 0.3, 0.5, -0.7
     pixels, latents = saved(panel, tmp_path / "saved", monkeypatch)
@@ -141,12 +144,12 @@ def test_the_same_uniforms_go_through_every_prior(runs, tmp_path, monkeypatch):
 
 
 def test_directions_start_at_the_seed_and_go_back_to_it(runs, tmp_path, monkeypatch):
-    panel = widgets.directions([str(runs / "gaussian")], k=3)
+    panel = panels.directions([str(runs / "gaussian")], k=3)
     by = controls(panel)
     start = saved(panel, tmp_path / "saved", monkeypatch)[1]["latents"]
     by["direction 2"].value = 2.0
     moved = saved(panel, tmp_path / "saved", monkeypatch)[1]["latents"]
-    ways = models.directions(Run(runs / "gaussian").read_generator()[0], 3)[0]
+    ways = latent_space.directions(Run(runs / "gaussian").read_generator()[0], 3)[0]
     np.testing.assert_allclose(moved - start, 2 * ways[1:2], atol=1e-5)
     by["back to the seed"].click()
     assert np.array_equal(saved(panel, tmp_path / "saved", monkeypatch)[1]["latents"], start)
@@ -156,18 +159,18 @@ def test_a_missing_or_broken_run_is_a_sentence_in_the_panel(runs, tmp_path):
     shutil.copytree(runs / "gaussian", tmp_path / "broken")
     (tmp_path / "broken" / "generator.safetensors").write_bytes(b"no weights")
     for folder, sentence in (("nowhere", "has no generator.safetensors"), ("broken", "is damaged")):
-        for panel in (widgets.interpolation([str(tmp_path / folder)]), widgets.directions([str(tmp_path / folder)])):
+        for panel in (panels.interpolation([str(tmp_path / folder)]), panels.directions([str(tmp_path / folder)])):
             assert sentence in said(panel)
             controls(panel)["save"].click()
             assert sentence in said(panel)
-    panel = widgets.every_prior({"gaussian": str(runs / "gaussian"), "poisson": str(tmp_path / "nowhere")})
+    panel = panels.every_prior({"gaussian": str(runs / "gaussian"), "poisson": str(tmp_path / "nowhere")})
     assert panel.children[-3].value.count("<img") == 1 and "nowhere has no generator" in said(panel)
-    assert "no trained generator here" in widgets.interpolation([]).value
+    assert "no trained generator here" in panels.interpolation([]).value
 
 
 def test_moves_that_were_overtaken_are_not_drawn():
     drawn, state = [], {"value": 0}
-    latest = widgets.Latest(lambda: drawn.append(state["value"]))
+    latest = parts.Latest(lambda: drawn.append(state["value"]))
 
     async def burst() -> None:
         for value in range(100):
@@ -188,13 +191,13 @@ def test_moves_that_were_overtaken_are_not_drawn():
 @pytest.mark.parametrize("preset", ["conv-noise", "dcgan"])
 def test_no_direction_moves_the_first_layer_more(preset):
     config = Config.from_preset(preset, **{key: value for key, value in TINY.items() if key != "preset"})
-    generator = models.build(config, torch.Generator().manual_seed(0))[0].eval()
+    generator = networks.build(config, torch.Generator().manual_seed(0))[0].eval()
     place = next(i for i, layer in enumerate(generator) if isinstance(layer, torch.nn.modules.batchnorm._BatchNorm))
     with torch.no_grad():
         generator[place].running_var.uniform_(0.1, 4)
         generator[place].weight.uniform_(-2, 2)
     stem, d = generator[: place + 1], config.latent_dim
-    ways, strengths = models.directions(generator, d)
+    ways, strengths = latent_space.directions(generator, d)
     torch.testing.assert_close(ways @ ways.T, torch.eye(d), atol=1e-5, rtol=0)
     origin = stem(torch.zeros(1, d))
     moved = (stem(ways) - origin).flatten(1).norm(dim=1)
@@ -202,4 +205,4 @@ def test_no_direction_moves_the_first_layer_more(preset):
     tries = torch.nn.functional.normalize(torch.randn(200, d, generator=torch.Generator().manual_seed(1)))
     assert (stem(tries) - origin).flatten(1).norm(dim=1).max() < moved[0]
     with pytest.raises(ValueError, match="1 to that many"):
-        models.directions(generator, d + 1)
+        latent_space.directions(generator, d + 1)

@@ -1,0 +1,143 @@
+"""How good per minute: the Frechet distance of a contender over minutes of training.
+
+A race leaves a row a mark and metric, in long form: contender, seed, minutes, images, metric, extractor, value, floor.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from ganlab import figures
+from ganlab.bench.contenders import CLASS, CONTENDERS, RACERS, BenchError, preset_config
+from ganlab.bench.throughput import markdown
+from ganlab.bench.waits import met_bars
+from ganlab.data import ImageSet
+from ganlab.errors import unknown
+from ganlab.files import tile, write_atomic, write_png
+from ganlab.machine import provenance
+from ganlab.run import Run
+from ganlab.scoring.evaluate import SAMPLES, evaluate, references
+
+MARKS = (1, 2, 4, 8, 12, 16, 20, 30, 40, 50, 60)  # minutes at which a race is scored
+METRICS = ("fd", "precision", "recall", "density", "coverage")
+JUDGE = "cifar_resnet"
+
+
+def run_race(out: Path, contender: str, minutes: float, seed: int) -> Iterator[pd.DataFrame]:
+    """Trains a contender to ``minutes`` and scores it at the marks on the way: a frame of rows a mark.
+
+    The rows are kept with a grid in ``out``/race, and a generator of ganlab's in a folder of its own there. Returns at
+    once if that was done before; a race that was broken off starts again. Minutes are converted to images at the rate
+    in bench.json before a contender's first race; its later ones keep that rate. So a race means the same on a busy
+    machine, and several may run side by side on a thread each. Raises ``ConfigError`` for an unknown contender,
+    ``BenchError`` if there is no bench.json or ``minutes`` is not positive.
+    """
+    if contender not in RACERS:
+        raise unknown("contender", contender, RACERS)
+    if minutes <= 0:
+        raise BenchError(f"--race is {minutes:g}: give the minutes of training to race for, as --race 20")
+    if not (out / "bench.json").exists():
+        raise BenchError(f"{out} has no bench.json, which says how many images a minute are: run 'ganlab bench' first")
+    name = f"{contender.replace(', ', '-').replace(' ', '-')}-s{seed}"
+    path = out / "race" / f"{name}.csv"
+    if path.exists() and pd.read_csv(path)["minutes"].max() >= minutes:
+        return
+    rate, began = _rate(out, contender), provenance()
+    racer = CONTENDERS[contender][0](seed)
+    train, _ = references(preset_config("fast", 0, classes=[CLASS] if RACERS[contender] == CLASS else []))
+    train = replace(train, images=train.images[:SAMPLES], labels=train.labels[:SAMPLES])
+    images, rows = 0, []
+    for mark in [mark for mark in MARKS if mark < minutes] + [minutes]:
+        while images < mark * 60 * rate:
+            racer.step()
+            images += racer.images
+        drawn = racer.draw(SAMPLES)
+        about = {"contender": contender, "seed": seed, "minutes": mark, "images": images}
+        rows.append(_scores(drawn, train).assign(**about)[[*about, "metric", "extractor", "value", "floor"]])
+        write_atomic(path, lambda file: pd.concat(rows).round(4).to_csv(file, index=False))
+        _write_grid(out / "race" / f"{name}-{mark:g}min.png", drawn, racer.classes)
+        if racer.keep:
+            racer.keep(Run(out / "race" / name))
+        yield rows[-1]
+    write_atomic(out / "race" / "about.json", lambda file: file.write_text(json.dumps(began, indent=2) + "\n"))
+
+
+def _write_grid(path: Path, drawn: torch.Tensor, classes: int) -> None:
+    """64 images, or of several classes 8 each, a class a row."""
+    grid = drawn[:64]
+    if classes > 1:
+        grid = drawn[: 8 * classes].unflatten(0, (8, classes)).transpose(0, 1).flatten(0, 1)
+    write_atomic(path, lambda file: write_png(file, tile(grid)))
+
+
+def _rate(out: Path, contender: str) -> float:
+    """The images a second that a contender's minutes are made of."""
+    for path in sorted((out / "race").glob("*.csv")):
+        rows = pd.read_csv(path)
+        if rows["contender"].iloc[0] == contender:
+            return rows["images"].iloc[-1] / rows["minutes"].iloc[-1] / 60
+    return json.loads((out / "bench.json").read_text())["contenders"][contender]["images_per_second"]
+
+
+def _scores(drawn: torch.Tensor, train: ImageSet) -> pd.DataFrame:
+    """The Frechet distance to the whole of ``train`` and its floor; precision and so on against half of it."""
+    table = evaluate(drawn, train, None, [JUDGE])
+    return table[table["metric"].isin(METRICS)].drop_duplicates("metric")
+
+
+def race_means(rows: pd.DataFrame) -> pd.DataFrame:
+    """Means over the seeds, a row (contender, minutes), a column a metric, and the images seen."""
+    keys = ["contender", "minutes"]
+    means = rows.pivot_table("value", keys, "metric", sort=False)[list(METRICS)]
+    return means.assign(images=rows.groupby(keys)["images"].mean())
+
+
+def race_bars(means: pd.DataFrame) -> pd.DataFrame:
+    """What ganlab holds ``fast`` to on one class, where both have raced so far; means: as ``race_means``."""
+    distance, rows = means["fd"], []
+    for mark, wanted in ((4, 8.0), (20, 25.0)):
+        if {("plain", mark), ("fast", mark)} <= set(means.index):
+            ratio = distance["plain", mark] / distance["fast", mark]
+            rows.append((f"distance after {mark} minutes, plain / fast", ratio, "at least", wanted))
+    return met_bars(rows)
+
+
+def read_races(out: Path) -> pd.DataFrame:
+    """The rows of every race in ``out``/race, contenders in the order of ``RACERS``."""
+    rows = pd.concat([pd.read_csv(path) for path in sorted((out / "race").glob("*.csv"))], ignore_index=True)
+    return rows.sort_values("contender", key=lambda names: names.map(list(RACERS).index), kind="stable")
+
+
+def draw_race(out: Path) -> Path:
+    """Gathers every race in ``out``/race into race.csv, race.png and a table of means over the seeds, race.md."""
+    rows = read_races(out)
+    write_atomic(out / "race.csv", lambda path: rows.to_csv(path, index=False))
+    distances = rows[rows["metric"] == "fd"].assign(classes=lambda table: table["contender"].map(RACERS))
+    figure = figures.race(distances)
+    write_atomic(out / "race.png", lambda path: figure.savefig(path, format="png"))
+    means = race_means(rows)
+    seeds = rows.groupby(["contender", "minutes"], sort=False)["seed"].nunique()
+    table = means.assign(images=means["images"].round().astype(int), seeds=seeds).reset_index()
+    minutes = (means["images"] / means.index.get_level_values("minutes")).groupby("contender", sort=False).last()
+    floors = rows.assign(classes=rows["contender"].map(RACERS)).groupby(["classes", "metric"], sort=False)["floor"]
+    report = "\n\n".join(
+        [
+            "# Quality per minute",
+            f"`ganlab bench --race MINUTES --seeds ...`. Means over the seeds in the features of `{JUDGE}`. "
+            f"{SAMPLES} samples, of the averaged generator where there is one, against the first {SAMPLES} training "
+            "images; precision and the others against half of them. Minutes are converted to images at the rate in "
+            "bench.json.",
+            markdown(minutes.round().astype(int).rename("images a minute").reset_index()),
+            markdown(table, digits=4),
+            "What `fast` is held to on one class:",
+            markdown(race_bars(means), digits=3),
+            "Floors, real images in the place of generated ones:",
+            markdown(floors.first().unstack()[list(METRICS)].reset_index()),
+        ]
+    )
+    write_atomic(out / "race.md", lambda path: path.write_text(report + "\n"))
+    return out / "race.md"

@@ -1,0 +1,301 @@
+"""The command line, ``ganlab COMMAND``. A command is a function of its options, beside the one that adds them.
+
+Training options are ``Config``'s own fields, in its groups. Heavy imports wait until a command needs them.
+"""
+
+import argparse
+import dataclasses
+import difflib
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+from ganlab import __version__
+from ganlab.choices import EXTRACTORS
+from ganlab.config import DATASETS, Config, item_type, option_default
+from ganlab.errors import GanlabError
+from ganlab.study.command import add_arguments as study_arguments
+
+EXIT_CODES = {
+    0: "done",
+    1: "failed on the way",
+    2: "wrong input: nothing was started",
+    3: "nothing left to do (study --next)",
+    130: "stopped by Ctrl-C",
+    143: "stopped by SIGTERM",
+}
+# What the parameters cell of the experiment names; every other field of Config goes into its ``settings``.
+NOTEBOOK_PARAMETERS = ("preset", "dataset", "classes", "prior", "arm", "latent_dim", "epochs", "seed")
+
+Options = dict[str, Any]
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs a command; returns one of ``EXIT_CODES``, after one sentence where something is wrong."""
+    try:
+        options = parse(argv)
+    except SystemExit as stop:  # --help and --version, or a mistake that was answered
+        return int(stop.code or 0)
+    command = options.pop("command")
+    try:
+        return COMMANDS[command][0](options) or 0
+    except GanlabError as error:
+        print(f"ganlab {command}: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print(f"ganlab {command}: stopped; the same command goes on from the last checkpoint", file=sys.stderr)
+        return 130
+
+
+# --- training -------------------------------------------------------------------------------------------------------
+
+
+def config_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", metavar="DIR", help="the run's folder (default: results/runs/<its names>)")
+    groups: dict[str, Any] = {}
+    for option in dataclasses.fields(Config):
+        name = option.metadata["group"]
+        group = groups.get(name) or groups.setdefault(name, parser.add_argument_group(name))
+        _add_option(group, option)
+
+
+def _add_option(group: Any, option: dataclasses.Field) -> None:
+    default, kind = option_default(option), item_type(option)
+    choices = (*DATASETS, "FOLDER") if option.name == "dataset" else option.metadata["choices"]
+    shown = f" ({' | '.join(map(str, choices))})" if choices else ""
+    preset = "" if option.name in ("preset", "classes") else ", or the preset's"
+    said = f"{option.metadata['help']}{shown} [{default}{preset}]".replace("%", "%%")
+    words = f"--{option.name.replace('_', '-')}"
+    if kind is bool:
+        group.add_argument(words, dest=option.name, action=argparse.BooleanOptionalAction, help=said)
+        return
+    many = "*" if isinstance(default, list) else None
+    group.add_argument(words, dest=option.name, type=kind, nargs=many, metavar=kind.__name__.upper(), help=said)
+
+
+def train(options: Options) -> None:
+    """train a GAN; the same command again resumes or returns"""
+    out, config = options.pop("out", None), Config.from_preset(**options)
+
+    from ganlab.progress import watch
+    from ganlab.run import Run
+    from ganlab.training import train as training
+
+    out = Path(out or _default_out(config))
+    watch(training(config, Run(out)))
+    print(f"{out}: generator.safetensors, metrics.json, history.csv, samples/")
+
+
+def experiment(options: Options) -> None:
+    """train through notebooks/experiment.ipynb and keep the executed notebook"""
+    out, config = options.pop("out", None), Config.from_preset(**options)
+
+    from ganlab.notebooks import execute
+
+    out = Path(out or _default_out(config))
+    named = {key: getattr(config, key) for key in NOTEBOOK_PARAMETERS}
+    settings = {key: value for key, value in options.items() if key not in NOTEBOOK_PARAMETERS}
+    print(execute("experiment", out / "experiment.ipynb", {**named, "out": str(out), "settings": settings}))
+
+
+def _default_out(config: Config) -> Path:
+    """results/runs/<data>-<classes>-<preset>-<prior>-<arm>-s<seed>. To vary more, give --out."""
+    words = [Path(config.dataset).name, *config.classes, config.preset, config.prior, config.arm, f"s{config.seed}"]
+    return Path("results/runs") / "-".join(words)
+
+
+# --- what a run is good for -----------------------------------------------------------------------------------------
+
+
+def sample_arguments(parser: argparse.ArgumentParser) -> None:
+    _run_argument(parser, "a finished run")
+    parser.add_argument("-n", type=int, default=64, help="how many images (default 64)")
+    parser.add_argument("--out", required=True, metavar="PATH", help="a folder for PNG files, or a name ending in .npz")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the latents (default 0)")
+    words = "of a conditional run (default: all its classes in turn)"
+    parser.add_argument("--classes", "--class", nargs="+", metavar="NAME", help=words)
+    _best_argument(parser)
+
+
+def sample(options: Options) -> None:
+    """draw images from a trained run, for data augmentation"""
+    from ganlab.latents import write_samples
+    from ganlab.run import Run
+
+    run, out = Run(options["run"]), Path(options["out"])
+    print(write_samples(run, options["n"], out, options["seed"], options["best"], options["classes"]))
+
+
+def evaluate_arguments(parser: argparse.ArgumentParser) -> None:
+    _run_argument(parser, "a finished run")
+    parser.add_argument("--images", default="", metavar="DIR", help="a folder of images to score in place of samples")
+    words = f"{' | '.join(EXTRACTORS)} (default: the run's own judges)"
+    parser.add_argument("--extractors", nargs="+", default=[], metavar="NAME", help=words)
+    words = "how many samples (default: as many as training images, at most 5000)"
+    parser.add_argument("-n", type=int, default=0, help=words)
+    words = "run notebooks/evaluation.ipynb and keep it in the run"
+    parser.add_argument("--notebook", action="store_true", help=words)
+    _best_argument(parser)
+
+
+def evaluate(options: Options) -> None:
+    """score a run, or a folder of images, beside its real-vs-real floor"""
+    if options["notebook"]:
+        from ganlab.notebooks import execute
+
+        named = {key: options[key] for key in ("run", "images", "extractors", "n", "best")}
+        print(execute("evaluation", Path(options["run"]) / "evaluation.ipynb", named))
+        return
+
+    from ganlab.run import Run
+    from ganlab.scoring.evaluate import evaluate_run
+
+    run = Run(options["run"])
+    table = evaluate_run(run, options["extractors"], options["n"], options["best"], options["images"])
+    run.write("evaluation.csv", lambda path: table.to_csv(path, index=False))
+    print(table.to_string(index=False, float_format=lambda x: f"{x:.4g}", na_rep=""))
+    print(f"\n{run.path / 'evaluation.csv'}; floor: the same number with real images in place of the generated ones")
+
+
+def classify_arguments(parser: argparse.ArgumentParser) -> None:
+    _run_argument(parser, "a conditional run")
+    words = "real images a class (default 20 100 500)"
+    parser.add_argument("--real", type=int, nargs="+", default=[20, 100, 500], metavar="K", help=words)
+    words = "of real images, latents and classifiers (default 0 1 2 3 4)"
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4], metavar="N", help=words)
+
+
+def classify(options: Options) -> None:
+    """what a conditional run's images add to a classifier that has few real ones"""
+    from ganlab import report
+    from ganlab.run import Run
+    from ganlab.scoring import augmentation
+
+    run = Run(options["run"])
+    for row in augmentation.classify(run, options["real"], options["seeds"]):
+        print(_line(row), flush=True)
+    print(augmentation.summary(augmentation.read_rows(run)).to_string(index=False, na_rep=""))
+    print(f"{report.write_classification(run)}; classification.csv, figures/classification.png")
+
+
+def _run_argument(parser: argparse.ArgumentParser, what: str) -> None:
+    parser.add_argument("--run", required=True, metavar="DIR", help=f"the folder of {what}")
+
+
+def _best_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--best", action="store_true", help="the generator that scored best in training")
+
+
+# --- many runs ------------------------------------------------------------------------------------------------------
+
+
+def study(options: Options) -> int:
+    """run, resume, plan or report a study; 'next' trains one pending run"""
+    from ganlab.study.command import main as act
+
+    return act(options)
+
+
+def report_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", default="results", metavar="DIR", help="(default results)")
+
+
+def report(options: Options) -> None:
+    """render the explorer, and index all results in results/README.md"""
+    import json
+
+    from ganlab.files import write_atomic
+    from ganlab.machine import provenance
+    from ganlab.notebooks import execute
+    from ganlab.report import write_index
+
+    out = Path(options["out"])
+    print(execute("explorer", out / "explorer" / "explorer.ipynb", {}, quiet=True))
+    about = json.dumps(provenance(), indent=2) + "\n"
+    write_atomic(out / "explorer" / "about.json", lambda path: path.write_text(about))
+    print(write_index(out))
+
+
+# --- this machine ---------------------------------------------------------------------------------------------------
+
+
+def bench_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", default="results/bench", metavar="DIR", help="(default results/bench)")
+    words = "times that all take turns, at least 5 (default 6)"
+    parser.add_argument("--rounds", type=int, default=6, help=words)
+    parser.add_argument("--resolutions", action="store_true", help="speed and memory at 32, 64, 128")
+    parser.add_argument("--race", type=float, metavar="MINUTES", help="train for so long and score on the way")
+    words = "of a race: plain | fast | 'fast, ten classes' | 'fast, conditional'"
+    parser.add_argument("--contenders", nargs="+", default=["plain", "fast"], metavar="NAME", help=words)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="of a race (default 0)")
+
+
+def bench(options: Options) -> None:
+    """measure this machine: images per second beside plain PyTorch, larger images (--resolutions), or quality per
+    minute (--race)"""
+    from ganlab import bench
+
+    out = Path(options["out"])
+    if options["resolutions"]:
+        for row in bench.resolutions(out):
+            print(_line(row), flush=True)
+        print(f"{out}: resolutions.md")
+        return
+    if options["race"] is None:
+        for table in bench.measure(out, options["rounds"]):
+            print(table.to_string(index=False, float_format=lambda x: f"{x:.3g}", na_rep=""), end="\n\n")
+        print(f"{out}: bench.md, bench.json")
+        return
+    for seed in options["seeds"]:
+        for contender in options["contenders"]:
+            for table in bench.run_race(out, contender, options["race"], seed):
+                print(table.to_string(index=False, float_format=lambda x: f"{x:.4g}"), flush=True)
+    print(bench.draw_race(out))
+
+
+def _line(row: dict[str, Any]) -> str:
+    return "  ".join(
+        f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in row.items()
+    )
+
+
+# --- parsing --------------------------------------------------------------------------------------------------------
+
+COMMANDS: dict[str, tuple[Callable[[Options], int | None], Callable[[argparse.ArgumentParser], None]]] = {
+    "train": (train, config_arguments),
+    "experiment": (experiment, config_arguments),
+    "sample": (sample, sample_arguments),
+    "evaluate": (evaluate, evaluate_arguments),
+    "classify": (classify, classify_arguments),
+    "study": (study, study_arguments),
+    "bench": (bench, bench_arguments),
+    "report": (report, report_arguments),
+}
+
+
+class _Parser(argparse.ArgumentParser):
+    """Answers a mistake with one sentence and a hint."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}; '{self.prog} --help' lists what is valid\n")
+
+
+def parse(argv: list[str] | None) -> Options:
+    """What was typed, with its ``command``. Raises ``SystemExit`` after a mistake was answered, or help shown."""
+    codes = "exit codes: " + "; ".join(f"{code} {said}" for code, said in EXIT_CODES.items())
+    parser = _Parser(prog="ganlab", description="Train, sample and compare convolutional GANs.", epilog=codes)
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, (function, arguments) in COMMANDS.items():
+        # of a config, what was not said is left to the preset
+        default = argparse.SUPPRESS if arguments is config_arguments else None
+        words = {"help": function.__doc__, "description": function.__doc__, "argument_default": default}
+        arguments(commands.add_parser(name, usage="%(prog)s [options]", **words))
+    options, rest = parser.parse_known_args(argv)
+    if rest:
+        command = commands.choices[options.command]
+        near = difflib.get_close_matches(rest[0], command._option_string_actions, n=1)
+        hint = f" (did you mean {near[0]}?)" if near else ""
+        command.error(f"unknown argument {rest[0]}{hint}")
+    return vars(options)

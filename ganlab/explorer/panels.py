@@ -1,0 +1,163 @@
+"""The explorer's panels: sliders over trained generators, for JupyterLab and Voila.
+
+Each panel is a function that returns one widget. What a move changes is drawn once its messages are read: moves that
+were overtaken are dropped. A run that is missing or broken is a sentence in the panel.
+"""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import ipywidgets
+import numpy as np
+import torch
+
+from ganlab import priors
+from ganlab.errors import GanlabError
+from ganlab.explorer.generators import LoadedGenerator, read
+from ganlab.explorer.parts import (
+    STYLE,
+    captioned,
+    file_name,
+    framed,
+    new_slider,
+    nothing,
+    pixels,
+    run_choice,
+    seed_control,
+)
+from ganlab.latents import REACH
+from ganlab.scoring.evaluate import neighbours, references
+
+SIDE = 224  # of a picture on the screen, in pixels
+
+
+SMALL = 112  # the same where several stand side by side
+
+
+def interpolation(folders: Sequence[str]) -> ipywidgets.Widget:
+    """From one seed to another: the slider t, three paths, truncation where the prior has it, a class where the run has
+    some, and the nearest training image on demand."""
+    if not folders:
+        return nothing("interpolation")
+    run = run_choice(folders, "interpolation")
+    (first, first_row), (second, second_row) = seed_control("from seed", 1), seed_control("to seed", 2)
+    t = new_slider("t", 0.0, 0.0, 1.0, 0.01)
+    path = ipywidgets.Dropdown(options=list(priors.PATHS), description="path", style=STYLE)
+    share = new_slider("truncation", 1.0, 0.05, 1.0, 0.05)
+    name = ipywidgets.Dropdown(options=[], description="class", style=STYLE)
+    near = ipywidgets.Checkbox(False, description="nearest training image", indent=False)
+
+    def fit_run(_: object = None) -> None:
+        """Offers what the run has: truncation, classes."""
+        try:
+            trained = read(run.value)
+        except GanlabError:
+            return  # the panel says it
+        share.disabled = not trained.prior.truncatable
+        name.options = trained.config.classes if trained.config.conditional else []
+        name.layout.display = None if trained.config.conditional else "none"
+
+    def latents(trained: LoadedGenerator) -> torch.Tensor:
+        ends = [trained.uniforms(seed.value) for seed in (first, second)]
+        if trained.prior.truncatable:
+            ends = [trained.prior.truncate(u, share.value) for u in ends]
+        return priors.PATHS[path.value](trained.prior, *ends, t.value)
+
+    def show() -> tuple[str, str]:
+        trained = read(run.value)
+        drawn = trained.draw(latents(trained), name.value)
+        shown = captioned(drawn, f"t = {t.value:.2f}", SIDE)
+        if near.value:
+            found, distance = neighbours(drawn[None], references(trained.config)[0])
+            shown += captioned(found[0], f"nearest training image, {distance[0]:.2f} away", SIDE)
+        return shown, "" if trained.prior.truncatable else f"truncation is not defined for {trained.prior.name}"
+
+    def keep() -> tuple[str, np.ndarray, dict[str, np.ndarray]]:
+        trained = read(run.value)
+        z, truncated = latents(trained), f"share{share.value:.2f}" if share.value < 1 else ""
+        words = (Path(run.value).name, name.value, path.value, first.value, second.value, f"t{t.value:.2f}", truncated)
+        arrays = {"latents": z.numpy(), "run": np.array(run.value), "class": np.array(name.value or "")}
+        return file_name(*words), pixels(trained.draw(z, name.value)), arrays
+
+    run.observe(fit_run, "value")
+    fit_run()
+    rows = (run, first_row, second_row, t, path, share, name, near)
+    return framed(show, keep, (run, first, second, t, path, share, name, near), rows)
+
+
+def every_prior(folders: dict[str, str]) -> ipywidgets.Widget:
+    """One point of uniforms through every prior's inverse CDF into that prior's own generator, side by side.
+
+    folders: prior -> its run, all of one latent size. Sliders: the way from one seed to another, and three fixed
+    directions in which the uniforms' Gaussian scores are pushed (and brought back to their length), so that every
+    setting is a point that each prior may draw.
+    """
+    if not folders:
+        return nothing("every prior")
+    (first, first_row), (second, second_row) = seed_control("from seed", 1), seed_control("to seed", 2)
+    t = new_slider("t", 0.0, 0.0, 1.0, 0.01)
+    pushes = [new_slider(f"push {place}", 0.0, -1.0, 1.0, 0.02) for place in (1, 2, 3)]
+
+    def latents(trained: LoadedGenerator) -> torch.Tensor:
+        def scores(seed: int) -> torch.Tensor:
+            return torch.special.ndtri(trained.uniforms(seed).clamp(priors.TINY, 1 - priors.TINY))
+
+        ends = (1 - t.value) * scores(first.value) + t.value * scores(second.value)
+        between = ends / math.hypot(1 - t.value, t.value)
+        moved = between + sum(push.value * scores(-1 - place) for place, push in enumerate(pushes))
+        return trained.prior.icdf(torch.special.ndtr(moved * between.norm() / moved.norm()))
+
+    def drawn() -> dict[str, tuple[torch.Tensor, torch.Tensor] | GanlabError]:
+        found: dict[str, tuple[torch.Tensor, torch.Tensor] | GanlabError] = {}
+        for name, folder in folders.items():
+            try:
+                trained = read(folder)
+                z = latents(trained)
+                found[name] = z, trained.draw(z)
+            except GanlabError as error:
+                found[name] = error
+        return found
+
+    def show() -> tuple[str, str]:
+        found = drawn()
+        there = [captioned(both[1], name, SMALL) for name, both in found.items() if isinstance(both, tuple)]
+        return "".join(there), "; ".join(str(both) for both in found.values() if not isinstance(both, tuple))
+
+    def keep() -> tuple[str, np.ndarray, dict[str, np.ndarray]]:
+        found = {name: both for name, both in drawn().items() if isinstance(both, tuple)}
+        words = ["priors", first.value, second.value, f"t{t.value:.2f}", *(f"{push.value:+.2f}" for push in pushes)]
+        sheet = np.concatenate([pixels(image) for _, image in found.values()], 1)
+        return file_name(*words), sheet, {name: z.numpy() for name, (z, _) in found.items()}
+
+    return framed(show, keep, (first, second, t, *pushes), (first_row, second_row, t, *pushes))
+
+
+def directions(folders: Sequence[str], k: int = 5) -> ipywidgets.Widget:
+    """A slider for each of the generator's k leading directions (``latents.directions``), from the latent of a seed."""
+    if not folders:
+        return nothing("directions")
+    run = run_choice(folders, "directions")
+    seed, seed_row = seed_control("seed", 1)
+    sliders = [new_slider(f"direction {place + 1}", 0.0, -REACH, REACH, 0.1) for place in range(k)]
+    back = ipywidgets.Button(description="back to the seed", tooltip="directions: all sliders to 0")
+
+    def latents(trained: LoadedGenerator) -> torch.Tensor:
+        return trained.along(trained.prior.icdf(trained.uniforms(seed.value)), [slider.value for slider in sliders])
+
+    def show() -> tuple[str, str]:
+        trained = read(run.value)
+        return captioned(trained.draw(latents(trained)), f"seed {seed.value}", SIDE), ""
+
+    def keep() -> tuple[str, np.ndarray, dict[str, np.ndarray]]:
+        trained = read(run.value)
+        z = latents(trained)
+        words = (Path(run.value).name, "directions", seed.value, *(f"{slider.value:+.1f}" for slider in sliders))
+        return file_name(*words), pixels(trained.draw(z)), {"latents": z.numpy(), "run": np.array(run.value)}
+
+    def reset(_: object) -> None:
+        for slider in sliders:
+            slider.value = 0.0
+
+    back.on_click(reset)
+    return framed(show, keep, (run, seed, *sliders), (run, seed_row, *sliders, back))

@@ -1,0 +1,190 @@
+"""What panels are made of: sliders, seeds, captioned pictures, the frame with its save button."""
+
+import asyncio
+import base64
+import html
+import io
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import anywidget
+import ipywidgets
+import numpy as np
+import torch
+import traitlets
+from PIL import Image
+
+from ganlab.errors import GanlabError
+from ganlab.files import write_atomic, write_npz, write_png
+
+SAVED = Path("results/saved")  # what the save button writes
+
+
+class Latest:
+    """Calls ``draw`` once for any number of requests that come before its turn."""
+
+    def __init__(self, draw: Callable[[], None]) -> None:
+        self.draw, self.waiting = draw, False
+
+    def __call__(self, _: object = None) -> None:
+        if self.waiting:
+            return
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:  # no kernel: a test, or a script
+            self.draw()
+            return
+        self.waiting = True
+        loop.call_soon(self._run)
+
+    def _run(self) -> None:
+        self.waiting = False
+        self.draw()
+
+
+def captioned(image: torch.Tensor, caption: str, side: int) -> str:
+    """HTML of an image uint8 (3, R, R), enlarged without smoothing, with words that are read aloud as well."""
+    file = io.BytesIO()
+    Image.fromarray(pixels(image)).save(file, format="PNG", compress_level=1)
+    data = base64.b64encode(file.getvalue()).decode()
+    words = html.escape(caption)
+    return (
+        '<figure style="display: inline-block; margin: 4px; text-align: center">'
+        f'<img alt="{words}" width="{side}" height="{side}" style="image-rendering: pixelated" '
+        f'src="data:image/png;base64,{data}"><figcaption>{words}</figcaption></figure>'
+    )
+
+
+STYLE = {"description_width": "130px"}
+
+
+class Slider(anywidget.AnyWidget):
+    """The browser's own slider: works by mouse, touch and keyboard, and screen readers read its name.
+
+    The handle of ``ipywidgets.FloatSlider`` has no such name. While the kernel is busy only the newest value is sent.
+    """
+
+    value = traitlets.Float(0.0).tag(sync=True)
+    low = traitlets.Float(0.0).tag(sync=True)
+    high = traitlets.Float(1.0).tag(sync=True)
+    step = traitlets.Float(0.01).tag(sync=True)
+    description = traitlets.Unicode("").tag(sync=True)
+    disabled = traitlets.Bool(False).tag(sync=True)
+
+    _esm = """
+    function render({ model, el }) {
+      const label = document.createElement("label"), name = document.createElement("span");
+      const slider = document.createElement("input"), reading = document.createElement("span");
+      slider.type = "range";
+      for (const [attribute, trait] of [["min", "low"], ["max", "high"], ["step", "step"]])
+        slider.setAttribute(attribute, model.get(trait));
+      slider.dataset.lmSuppressShortcuts = "true"; // or JupyterLab takes the arrow keys
+      name.textContent = model.get("description");
+      slider.setAttribute("aria-label", model.get("description"));
+      const follow = () => {
+        slider.value = model.get("value");
+        slider.disabled = model.get("disabled");
+        reading.textContent = model.get("value").toFixed(2);
+      };
+      slider.addEventListener("input", () => {
+        model.set("value", Number(slider.value));
+        model.save_changes();
+      });
+      model.on("change:value", follow);
+      model.on("change:disabled", follow);
+      follow();
+      label.append(name, slider, reading);
+      el.append(label);
+    }
+    export default { render };
+    """
+    _css = """
+    .ganlab-slider label { display: flex; align-items: center; gap: 8px; font-size: 13px; line-height: 28px; }
+    .ganlab-slider span:first-child { width: 130px; text-align: right; }
+    .ganlab-slider input { width: 220px; }
+    """
+
+
+def new_slider(words: str, value: float, low: float, high: float, step: float) -> Slider:
+    slider = Slider(value=value, low=low, high=high, step=step, description=words)
+    slider.add_class("ganlab-slider")
+    return slider
+
+
+def seed_control(words: str, value: int) -> tuple[ipywidgets.BoundedIntText, ipywidgets.HBox]:
+    """A seed and its row: the number, the one before, the one after, another at random."""
+    number = ipywidgets.BoundedIntText(value, min=0, max=2**31 - 1, description=words, style=STYLE,
+                                       layout={"width": "240px"})  # fmt: skip
+
+    def button(label: str, change: Callable[[int], int]) -> ipywidgets.Button:
+        made = ipywidgets.Button(description=label, tooltip=f"{words}: {label}", layout={"width": "76px"})
+        made.on_click(lambda _: setattr(number, "value", change(number.value)))
+        return made
+
+    stream = np.random.default_rng()
+    steps = (
+        button("previous", lambda seed: max(seed - 1, 0)),
+        button("next", lambda seed: seed + 1),
+        button("random", lambda _: int(stream.integers(0, 100_000))),
+    )
+    return number, ipywidgets.HBox([number, *steps])
+
+
+def run_choice(folders: Sequence[str], panel: str) -> ipywidgets.Dropdown:
+    return ipywidgets.Dropdown(options=[str(folder) for folder in folders], description="run", style=STYLE,
+                               tooltip=f"{panel}: the run", layout={"width": "560px"})  # fmt: skip
+
+
+def framed(
+    show: Callable[[], tuple[str, str]],
+    keep: Callable[[], tuple[str, np.ndarray, dict[str, np.ndarray]]],
+    controls: Sequence[ipywidgets.Widget],
+    rows: Sequence[ipywidgets.Widget],
+) -> ipywidgets.Widget:
+    """The rows, and below them the pictures, a save button and a status line.
+
+    show: () -> (HTML of the pictures, what to say); keep: () -> (name, picture uint8 (H, W, 3), arrays) to save. Both
+    use the present values. controls: a change of any of them draws again. Expected errors (a missing run, a damaged
+    file, a full disk) appear in the status line.
+    """
+    pictures, line = ipywidgets.HTML(), ipywidgets.HTML()
+    button = ipywidgets.Button(description="save", tooltip=f"save the picture and its latents in {SAVED}")
+
+    def say(words: str) -> None:
+        line.value = f'<span role="status">{html.escape(words)}</span>'
+
+    def draw() -> None:
+        try:
+            pictures.value, words = show()
+        except GanlabError as error:
+            words = str(error)
+        say(words)
+
+    def save(_: object) -> None:
+        try:
+            name, pixels, arrays = keep()
+            write_atomic(SAVED / f"{name}.npz", lambda path: write_npz(path, **arrays))
+            say(f"saved {write_atomic(SAVED / f'{name}.png', lambda path: write_png(path, pixels))} and {name}.npz")
+        except GanlabError as error:
+            say(str(error))
+
+    redraw = Latest(draw)
+    for control in controls:
+        control.observe(redraw, "value")
+    button.on_click(save)
+    draw()
+    return ipywidgets.VBox([*rows, pictures, button, line])
+
+
+def pixels(image: torch.Tensor) -> np.ndarray:
+    return image.permute(1, 2, 0).numpy()
+
+
+def file_name(*words: object) -> str:
+    return "-".join(str(word) for word in words if word not in ("", None))
+
+
+def nothing(panel: str) -> ipywidgets.Widget:
+    return ipywidgets.HTML(
+        f'<span role="status">{panel}: no trained generator here; make one with make experiment</span>'
+    )

@@ -1,0 +1,107 @@
+"""Figures of latents: what a prior looks like, what generators make of it, what they make of another one."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+import torch
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
+from torch import nn
+
+from ganlab import priors
+from ganlab.config import Config
+from ganlab.figures.images import named_sheet
+from ganlab.figures.palette import colour, in_order, nothing
+from ganlab.figures.style import new_figure
+from ganlab.latents import EVALUATION_SEED, evaluation_latents, labels_in_turn
+from ganlab.networks.generators import generate
+
+Trained = Mapping[str, tuple[nn.Module, Config]]
+
+
+def prior_shapes(names: Sequence[str], arm: str = "raw", d: int = 100, n: int = 20_000) -> Figure:
+    """One coordinate of each prior: a histogram of n draws, and the mean and the standard deviation."""
+    order = in_order(names)
+    with sns.axes_style("white"):
+        figure, axes = new_figure(1, len(order), min(1.5 * len(order) + 0.2, 10.5), 1.7)
+    for axis, name in zip(axes[0], order, strict=True):
+        z = priors.get(name, arm).sample(n // 10, d, torch.Generator().manual_seed(EVALUATION_SEED))[:, :10].flatten()
+        axis.hist(z.clamp(-4, 4).numpy(), bins=np.linspace(-4.1, 4.1, 42), color=colour(name), density=True)
+        axis.set_title(name, fontsize=9)
+        axis.set_xlabel(f"mean {float(z.mean()):.1f}, SD {float(z.std()):.1f}".replace("-0.0", "0.0"), fontsize=7.5)
+        axis.set(yticks=[], xlim=(-4.2, 4.2))
+        axis.tick_params(labelsize=7)
+        sns.despine(ax=axis, left=True)
+    return figure
+
+
+def prior_grids(generators: Trained, n: int = 10) -> Figure:
+    """A row a prior, a column one set of uniforms, which every prior turns into its own latents for its own G.
+
+    Colours are rounded to 32 levels a channel; 8 priors of 10 images make a PNG of 200 kB.
+    """
+    if not generators:
+        return nothing()
+    order = in_order(generators)
+    rows = [
+        generate(generator, evaluation_latents(config, n), labels_in_turn(config, n))
+        for generator, config in (generators[name] for name in order)
+    ]
+    return named_sheet(torch.cat(rows), n, order)
+
+
+def strips(generator: nn.Module, config: Config, steps: int) -> torch.Tensor:
+    """Images uint8 (3 steps, 3, R, R) between two latents: the path that keeps the prior, lerp, slerp."""
+    prior = priors.get(config.prior, config.arm)
+    stream = torch.Generator().manual_seed(EVALUATION_SEED + 1)
+    start, end = (priors.uniforms(1, config.latent_dim, stream) for _ in range(2))
+    shares = np.linspace(0, 1, steps)
+    latents = torch.cat([path(prior, start, end, t) for path in priors.PATHS.values() for t in shares])
+    labels = labels_in_turn(config, 1)
+    return generate(generator, latents, None if labels is None else labels.repeat(len(latents)))
+
+
+def interpolation_strips(generators: Trained, steps: int = 9) -> Figure:
+    """Between the same two sets of uniforms, for each prior: the path that keeps the prior (matched), lerp, slerp.
+
+    Colours are rounded to 32 levels a channel; 3 priors of 9 steps make a PNG of 200 kB, so hand over a few at a time.
+    """
+    if not generators:
+        return nothing()
+    order = in_order(generators)
+    pictures = torch.cat([strips(*generators[name], steps) for name in order])
+    names = [f"{name}\n{path}" if path == "matched" else path for name in order for path in priors.PATHS]
+    return named_sheet(pictures, steps, names, tuple(f"t = {t:.2g}" for t in np.linspace(0, 1, steps)))
+
+
+def swap_heatmap(ratios: pd.DataFrame) -> Figure:
+    """Trained with one prior (rows), sampled with another (columns): the distance over that of the row's own prior."""
+    if ratios.empty:
+        return nothing()
+    table = ratios.loc[in_order(ratios.index), in_order(ratios.columns)].astype(float)
+    rows, columns = table.shape
+    reach = max(float(np.abs(np.log(table)).max().max()), 0.05)
+    figure, ((axis,),) = new_figure(1, 1, min(9, 2.8 + 0.85 * columns), 1.4 + 0.42 * rows)
+    bar = {"label": "distance over that of its own prior"}
+    sns.heatmap(table, ax=axis, annot=True, fmt=".2f", cmap="vlag", vmin=np.exp(-reach), vmax=np.exp(reach), center=1,
+                cbar_kws=bar, annot_kws={"size": 8}, linewidths=1)  # fmt: skip
+    axis.set(xlabel="sampled with", ylabel="trained with")
+    axis.tick_params(axis="x", rotation=30)
+    axis.tick_params(axis="y", rotation=0)
+    return figure
+
+
+def by_size(table: pd.DataFrame, label: str) -> Figure:
+    """A number for each prior and latent size (columns of integers beside ``prior``): a line a prior."""
+    with sns.axes_style("whitegrid"):
+        figure, ((axis,),) = new_figure(1, 1, 6.5, 3.2)
+    sizes = [column for column in table.columns if column != "prior"]
+    for row in table.set_index("prior").iterrows():
+        axis.plot(sizes, row[1].to_numpy(float), "o-", color=colour(row[0]), markersize=4, label=row[0])
+    axis.set(xscale="log", xlabel="latent coordinates", ylabel=label, ylim=(0, None))
+    axis.set_xticks(sizes, [str(size) for size in sizes])
+    axis.xaxis.set_minor_locator(NullLocator())
+    axis.legend(fontsize=8, frameon=False)
+    return figure

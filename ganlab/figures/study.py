@@ -1,0 +1,227 @@
+"""The figures of the noise study. Tables in, matplotlib figures out; never reads a run, never judges.
+
+One colour a prior in all figures. A table that is still empty makes a panel that says so.
+"""
+
+from collections.abc import Iterable, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+from ganlab.figures.palette import colour, in_order, marker, nothing, nothing_yet, prior_rows
+from ganlab.figures.style import new_figure
+
+CONTROL = "gaussian"
+UNITS = {"recall": "share of real images", "coverage": "share of real images", "precision": "share of images",
+         "agreement": "share called the right class", "duplicates": "share of images"}  # fmt: skip
+JITTER = 0.16  # of a row's height, so that dots of equal value can be told apart
+
+
+# --- against Gaussian -----------------------------------------------------------------------------------------------
+
+
+def primary(
+    runs: pd.DataFrame, verdicts: pd.DataFrame, condition: str, judges: Sequence[str], margin: float
+) -> Figure:
+    """A condition's distances as ratios to Gaussian's: a panel a judge, a row a prior, a dot a run, a bar the
+    simultaneous 95 % interval, the margin shaded. Gaussian has a row of its own: its runs against their mean.
+
+    runs: a column log_fd_<judge>, each run's distance relative to its class is drawn. verdicts: ratio, low, high.
+    """
+    here = runs[(runs["condition"] == condition) & (runs["status"] == "done")]
+    found = verdicts[verdicts["condition"] == condition]
+    order = in_order(here["prior"])
+    with sns.axes_style("whitegrid"):
+        figure, axes = new_figure(1, len(judges), 1.6 + 4.2 * len(judges), 0.34 * max(len(order), 3) + 1.2)
+    for axis, judge in zip(axes[0], judges, strict=True):
+        axis.set_title(f"judge: {judge}", fontsize=10)
+        ratios = _ratios(here, f"log_fd_{judge}")
+        if ratios.empty:
+            nothing_yet(axis)
+            continue
+        axis.axvspan(1 / margin, margin, color="0.5", alpha=0.18, linewidth=0)
+        axis.axvline(1, color="0.3", linewidth=0.8)
+        stream = np.random.default_rng(0)
+        for row in ratios.itertuples():
+            y = order.index(row.prior) + stream.uniform(-JITTER, JITTER)
+            axis.plot(row.ratio, y, marker(row.prior), color=colour(row.prior), markersize=4, alpha=0.6, mew=0)
+        for row in found[found["judge"] == judge].dropna(subset="ratio").itertuples():
+            _interval(axis, order.index(row.prior), row)
+        prior_rows(axis, order if axis is axes[0, 0] else [""] * len(order))
+        _log_axis(axis, [*ratios["ratio"], *found["low"], *found["high"], 1 / margin, margin])
+        axis.set_xlabel("Frechet distance, times Gaussian's", fontsize=9)
+    return figure
+
+
+def _ratios(runs: pd.DataFrame, value: str) -> pd.DataFrame:
+    """Each run's distance over the geometric mean of Gaussian's in its class: prior, ratio."""
+    known = runs.dropna(subset=value)
+    control = known[known["prior"] == CONTROL].groupby("class")[value].mean()
+    known = known[known["class"].isin(control.index)]
+    ratio = np.exp(known[value].to_numpy(float) - control.loc[known["class"]].to_numpy())
+    return pd.DataFrame({"prior": known["prior"].to_numpy(), "ratio": ratio})
+
+
+def _interval(axis: plt.Axes, y: int, row: tuple) -> None:
+    shade = colour(row.prior)
+    axis.plot([row.low, row.high], [y, y], color=shade, linewidth=2.2, solid_capstyle="butt")
+    axis.plot(row.ratio, y, "|", color=shade, markersize=13, mew=2.2)
+
+
+def conditions(verdicts: pd.DataFrame, judge: str, margin: float) -> Figure:
+    """Every condition's intervals by one judge, one below the other; the margin shaded."""
+    found = verdicts[verdicts["judge"] == judge].dropna(subset="low") if len(verdicts) else verdicts
+    if found.empty:
+        return nothing()
+    names = list(dict.fromkeys(found["condition"]))
+    heights = [0.24 * (found["condition"] == name).sum() + 0.35 for name in names]
+    with sns.axes_style("whitegrid"):
+        figure, axes = new_figure(len(names), 1, 7, sum(heights) + 0.7, height_ratios=heights, sharex=True)
+    for axis, name in zip(axes[:, 0], names, strict=True):
+        here = found[found["condition"] == name]
+        order = in_order(here["prior"])
+        axis.axvspan(1 / margin, margin, color="0.5", alpha=0.18, linewidth=0)
+        axis.axvline(1, color="0.3", linewidth=0.8)
+        for row in here.itertuples():
+            _interval(axis, order.index(row.prior), row)
+        prior_rows(axis, order)
+        axis.set_ylabel(name, fontsize=9, weight="bold")
+        _log_axis(axis, [*found["low"], *found["high"], 1 / margin, margin])
+    axes[-1, 0].set_xlabel(f"Frechet distance ({judge}), times Gaussian's", fontsize=9)
+    return figure
+
+
+def secondary(table: pd.DataFrame, condition: str) -> Figure:
+    """Differences from Gaussian in a condition's other outcomes: a panel a metric, a row a prior, simultaneous 95 %
+    intervals."""
+    here = table[table["condition"] == condition].dropna(subset="difference") if len(table) else table
+    metrics = list(dict.fromkeys(here["metric"])) if len(here) else []
+    if not metrics:
+        return nothing()
+    order = in_order(here["prior"])
+    with sns.axes_style("whitegrid"):
+        figure, axes = new_figure(1, len(metrics), 10, 0.3 * max(len(order), 3) + 1.4)
+    for axis, metric in zip(axes[0], metrics, strict=True):
+        axis.axvline(0, color="0.3", linewidth=0.8)
+        for row in here[here["metric"] == metric].itertuples():
+            y = order.index(row.prior)
+            axis.plot([row.low, row.high], [y, y], color=colour(row.prior), linewidth=2.2, solid_capstyle="butt")
+            axis.plot(row.difference, y, marker(row.prior), color=colour(row.prior), markersize=5)
+        prior_rows(axis, order if axis is axes[0, 0] else [""] * len(order))
+        axis.set_title(metric, fontsize=10)
+        axis.set_xlabel(f"minus Gaussian's\n({UNITS.get(metric, '')})", fontsize=8)
+    return figure
+
+
+def takeoff(table: pd.DataFrame) -> Figure:
+    """Share of runs that took off, with 95 % intervals: a panel a condition, a row a prior."""
+    names = list(dict.fromkeys(table["condition"])) if len(table) else []
+    if not names:
+        return nothing()
+    columns = min(3, len(names))
+    lines = -(-len(names) // columns)
+    most = table.groupby("condition")["prior"].nunique().max()
+    with sns.axes_style("whitegrid"):
+        figure, axes = new_figure(lines, columns, 3.4 * columns, lines * (0.26 * most + 0.9))
+    for axis in axes.flat[len(names) :]:
+        axis.axis("off")
+    for axis, name in zip(axes.flat, names, strict=False):
+        here = table[table["condition"] == name]
+        order = in_order(here["prior"])
+        for row in here.itertuples():
+            y, shade = order.index(row.prior), colour(row.prior)
+            axis.plot([100 * row.low, 100 * row.high], [y, y], color=shade, linewidth=2.2, solid_capstyle="butt")
+            axis.plot(100 * row.share, y, marker(row.prior), color=shade, markersize=5)
+        prior_rows(axis, [f"{name} ({here.set_index('prior').loc[name, 'n']})" for name in order])
+        axis.set(xlim=(-3, 103))
+        axis.set_title(name, fontsize=10)
+        axis.set_xlabel("% of runs that took off", fontsize=8)
+    return figure
+
+
+def latent_size(runs: pd.DataFrame, conditions: Sequence[str], judge: str) -> Figure:
+    """Distance over latent size, a line a prior: a dot a run, the line through the geometric means."""
+    value = f"log_fd_{judge}"
+    here = runs[runs["condition"].isin(list(conditions)) & (runs["status"] == "done")].dropna(subset=value)
+    if here["latent_dim"].nunique() < 2:
+        return nothing()
+    with sns.axes_style("whitegrid"):
+        figure, ((axis,),) = new_figure(1, 1, 6.5, 3.6)
+    for prior in in_order(here["prior"]):
+        mine = here[here["prior"] == prior]
+        means = np.exp(mine.groupby("latent_dim")[value].mean())
+        axis.plot(mine["latent_dim"], np.exp(mine[value].astype(float)), marker(prior), color=colour(prior),
+                  markersize=4, alpha=0.6, mew=0)  # fmt: skip
+        axis.plot(means.index, means, "-", color=colour(prior), linewidth=1.6, label=prior)
+    sizes = sorted(here["latent_dim"].unique())
+    axis.set(xscale="log", yscale="log", xlabel="latent coordinates", ylabel=f"Frechet distance ({judge})")
+    axis.set_xticks(sizes, [str(size) for size in sizes])
+    axis.xaxis.set_minor_locator(NullLocator())
+    _plain_ticks(axis.yaxis)
+    axis.legend(fontsize=8, frameon=False)
+    return figure
+
+
+# --- learning -------------------------------------------------------------------------------------------------------
+
+
+def learning_curves(histories: pd.DataFrame, names: Sequence[str] = (), margin: float = 0.0) -> Figure:
+    """Distance over images seen: the geometric mean over seeds, a band from the lowest to the highest seed. margin:
+    of a ratio, shaded around the mean instead, for one prior."""
+    known = histories[histories["prior"].isin(list(names))] if names else histories
+    if known.empty:
+        return nothing()
+    with sns.axes_style("whitegrid"):
+        figure, ((axis,),) = new_figure(1, 1, 7.5, 3.6)
+    for prior in in_order(known["prior"]):
+        mine = known[known["prior"] == prior]
+        over = mine.assign(log=np.log(mine["fd"])).groupby("images_seen")["log"].agg(["mean", "min", "max"])
+        low, high = (over["min"], over["max"]) if not margin else (over["mean"] - np.log(margin),
+                                                                   over["mean"] + np.log(margin))  # fmt: skip
+        axis.plot(over.index, np.exp(over["mean"]), color=colour(prior), linewidth=1.6, label=prior)
+        axis.fill_between(over.index, np.exp(low), np.exp(high), color=colour(prior), alpha=0.13, linewidth=0)
+    axis.set(yscale="log", xlabel="images seen", ylabel="Frechet distance")
+    _plain_ticks(axis.yaxis)
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    axis.legend(fontsize=8, frameon=False)
+    return figure
+
+
+def no_effect(ratios: np.ndarray, margin: float) -> Figure:
+    """A histogram of ratios that are chance alone; the margin shaded."""
+    if not len(ratios):
+        return nothing()
+    with sns.axes_style("whitegrid"):
+        figure, ((axis,),) = new_figure(1, 1, 6.5, 2.2)
+    edges = np.exp(np.linspace(np.log(ratios.min()) - 1e-9, np.log(ratios.max()) + 1e-9, 31))
+    axis.axvspan(1 / margin, margin, color="0.5", alpha=0.18, linewidth=0)
+    axis.hist(ratios, bins=edges, color=colour(CONTROL), alpha=0.75)
+    _log_axis(axis, [*ratios, 1 / margin, margin])
+    axis.set(yticks=[], xlabel="mean distance of one half of Gaussian's runs over that of the other half")
+    return figure
+
+
+# --- parts of a figure ----------------------------------------------------------------------------------------------
+
+
+def _log_axis(axis: plt.Axes, values: Iterable[float]) -> None:
+    known = np.array([value for value in values if np.isfinite(value) and value > 0])
+    low, high = known.min() / 1.03, known.max() * 1.03
+    axis.set(xscale="log", xlim=(low, high))
+    steps = (0.25, 0.5, 0.8, 0.9, 1, 1.1, 1.25, 1.5, 2, 4) if high / low < 4 else (1 / 16, 0.25, 0.5, 1, 2, 4, 16)
+    ticks = [step for step in steps if low <= step <= high]
+    axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axis.xaxis.set_minor_locator(NullLocator())
+
+
+def _plain_ticks(axis: Axis) -> None:
+    """At 1, 2 and 5 times powers of ten, in plain numbers."""
+    axis.set_major_locator(LogLocator(base=10, subs=(1, 2, 5)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_locator(NullLocator())
+    axis.set_tick_params(labelsize=8)

@@ -1,0 +1,102 @@
+"""The one writer of files, and pictures as PNG files.
+
+Every file is written to a neighbour first and then renamed, so a kill at any moment leaves the old file or the new
+one. Knows no run.
+"""
+
+import contextlib
+import io
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from ganlab.errors import GanlabError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+class FileError(GanlabError):
+    """A file that cannot be written."""
+
+
+def write_atomic(path: Path, writer: Callable[[Path], object]) -> Path:
+    """``writer`` fills a temporary neighbour, which then takes the name: readers see the old file or the new one."""
+    with clear_os_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}.tmp")
+        writer(temporary)
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        _sync_folder(path.parent)
+    return path
+
+
+def _sync_folder(folder: Path) -> None:
+    """Makes a rename last through a power cut, where the system can."""
+    with contextlib.suppress(OSError):  # Windows opens no folder
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+@contextlib.contextmanager
+def clear_os_errors(path: Path) -> Iterator[None]:
+    """Turns the system's errors at ``path`` into a ``FileError``."""
+    try:
+        yield
+    except OSError as error:
+        raise FileError(
+            f"cannot write {path} ({error.strerror or error}): choose a folder you may write to with --out"
+        ) from None
+
+
+def tile(images: torch.Tensor, columns: int = 8, gap: int = 1) -> np.ndarray:
+    """uint8 (N, 3, H, W) -> one white-gapped sheet uint8 (rows, columns, 3), filled row by row."""
+    n, _, height, width = images.shape
+    rows = -(-n // columns)
+    sheet = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap, 3), 255, np.uint8)
+    for place, image in enumerate(images.permute(0, 2, 3, 1).numpy()):
+        y, x = place // columns * (height + gap), place % columns * (width + gap)
+        sheet[y : y + height, x : x + width] = image
+    return sheet
+
+
+def write_png(path: Path, pixels: np.ndarray) -> None:
+    from PIL import Image
+
+    Image.fromarray(pixels).save(path, format="PNG", optimize=True)
+
+
+def figure_png(figure: "Figure") -> bytes:
+    """A figure as a PNG file, as small as it gets. A chart, in which no image is drawn, has a palette."""
+    from PIL import Image
+
+    file, small = io.BytesIO(), io.BytesIO()
+    figure.savefig(file, format="png")
+    picture = Image.open(file).convert("RGB")
+    if not any(axis.images for axis in figure.axes):
+        picture = picture.quantize(256, dither=Image.Dither.NONE)
+    picture.save(small, format="PNG", optimize=True)
+    return small.getvalue()
+
+
+def read_png(path: Path) -> np.ndarray:
+    """uint8 (H, W, 3)."""
+    from PIL import Image
+
+    with Image.open(path) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+def write_npz(path: Path, **arrays: np.ndarray) -> None:
+    """An .npz under exactly that name: given one, NumPy would add its own ending."""
+    with open(path, "wb") as file:
+        np.savez_compressed(file, **arrays)

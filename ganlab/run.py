@@ -1,0 +1,262 @@
+"""A run's folder: the only module that knows where files lie. Never trains, never draws.
+
+``files`` writes every file, so a kill leaves the old file or the new one. The checkpoint before the last is kept too,
+for the day the last one turns out damaged.
+"""
+
+import contextlib
+import json
+import os
+import re
+import warnings
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import filelock
+import numpy as np
+import pandas as pd
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import nn
+
+from ganlab.config import Config
+from ganlab.data import ImageSet
+from ganlab.errors import GanlabError
+from ganlab.networks.build import build
+
+if TYPE_CHECKING:
+    from IPython.display import Image
+    from matplotlib.figure import Figure
+from ganlab.files import clear_os_errors, figure_png, read_png, tile, write_atomic, write_png
+
+LOCK_SECONDS = 2.0  # to wait for a folder: a killed process, or one that only looks, frees it within that time
+GENERATOR_FILES = ("generator.safetensors", "best.safetensors")  # the final one, the best one
+
+
+class RunError(GanlabError):
+    """A run folder that cannot be used as asked."""
+
+
+class Run:
+    """The files of one run under ``path``. Nothing but a lock is created before ``claim``."""
+
+    def __init__(self, path: str | os.PathLike) -> None:
+        self.path = Path(path)
+        self.checkpoint_path = self.path / "checkpoint.pt"
+        self.previous_path = self.path / "checkpoint.previous.pt"
+
+    # --- who may write here
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keeps a second process out. The lock dies with its process, so a killed run leaves none behind."""
+        with clear_os_errors(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = filelock.FileLock(self.path / ".lock")
+            try:
+                lock.acquire(timeout=LOCK_SECONDS)
+            except filelock.Timeout:
+                raise RunError(
+                    f"another process is training in {self.path}: wait for it, or choose another folder"
+                ) from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+    @property
+    def is_locked(self) -> bool:
+        """Whether a process is training here now."""
+        if not (self.path / ".lock").exists():
+            return False
+        try:
+            with filelock.FileLock(self.path / ".lock", timeout=0):
+                return False
+        except filelock.Timeout:
+            return True
+
+    def check(self, config: Config, data: ImageSet) -> None:
+        """Raises ``RunError`` if the folder belongs to another run, naming the fields, or is past ``config.epochs``."""
+        if not (self.path / "config.json").exists():
+            if self.checkpoint_path.exists():
+                raise RunError(
+                    f"{self.path} holds a checkpoint but no config.json: restore it, or choose another folder"
+                )
+            return
+        kept, done = self._read("config.json"), self.finished_epochs
+        before = Config.from_dict(kept["config"])  # a field younger than the run has its default there
+        before = before.resolved(data.names, "auto")  # as runs were kept before their config was resolved
+        if before.identity(kept["data"]["fingerprint"]) != config.identity(data.fingerprint):
+            fields = config.differences(before)
+            if kept["data"]["fingerprint"] != data.fingerprint:
+                fields.append("the images (other pixels, labels or order)")
+            raise RunError(f"{self.path} holds another run ({'; '.join(fields)}): choose another folder, or delete it")
+        self._check_epochs(done, config)
+
+    def _check_epochs(self, done: int, config: Config) -> None:
+        if done > config.epochs:
+            raise RunError(f"{self.path} has already run {done} epochs: ask for more, or choose another folder")
+
+    def claim(self, config: Config, data: ImageSet) -> None:
+        """Makes the folder this config's own, and clears what a killed process left half written."""
+        for folder in ("", "samples", "figures"):  # not deeper, where other runs may lie
+            for litter in (self.path / folder).glob(".*.tmp"):
+                litter.unlink(missing_ok=True)
+        about = {"fingerprint": data.fingerprint, "source": data.source, "split": data.split,
+                 "images": len(data), "names": data.names}  # fmt: skip
+        identity = config.identity(data.fingerprint)
+        self.write_json("config.json", {"identity": identity, "config": config.to_dict(), "data": about})
+
+    # --- what the folder says
+
+    @property
+    def config(self) -> Config:
+        return Config.from_dict(self._read("config.json")["config"])
+
+    @property
+    def images(self) -> int:
+        """How many images its data are."""
+        return self._read("config.json")["data"]["images"]
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        return self._read("metrics.json")
+
+    @property
+    def finished_epochs(self) -> int:
+        """Epochs of the finished run; 0 while there is none."""
+        return self.metrics["epochs"] if (self.path / "metrics.json").exists() else 0
+
+    def is_finished(self, config: Config) -> bool:
+        """Whether there is nothing left to do: the metrics say so, and the generator is there."""
+        return self.finished_epochs == config.epochs and (self.path / GENERATOR_FILES[0]).exists()
+
+    @property
+    def history(self) -> pd.DataFrame:
+        """One row an epoch, so far."""
+        path = self.path / "history.csv"
+        return pd.read_csv(path) if path.exists() else pd.DataFrame()
+
+    def grids(self) -> dict[int, Path]:
+        """Snapshot grids by epoch."""
+        found = sorted((self.path / "samples").glob("epoch_*.png"))
+        return {int(re.sub(r"\D", "", path.stem)): path for path in found}
+
+    def snapshots(self) -> dict[int, np.ndarray]:
+        """Snapshot grids by epoch, uint8 (H, W, 3)."""
+        return {epoch: read_png(path) for epoch, path in self.grids().items()}
+
+    def _read(self, name: str) -> dict[str, Any]:
+        try:
+            return json.loads((self.path / name).read_text())
+        except FileNotFoundError:
+            raise RunError(
+                f"{self.path} is no run: it has no {name}; make one with 'ganlab train --out {self.path}'"
+            ) from None
+        except ValueError as error:
+            raise RunError(f"{self.path / name} is damaged ({error}): restore it, or choose another folder") from None
+
+    # --- writing
+
+    def write(self, name: str, writer: Callable[[Path], object]) -> Path:
+        """Calls ``writer`` with a temporary path and renames the result to ``name``."""
+        return write_atomic(self.path / name, writer)
+
+    def write_json(self, name: str, values: dict[str, Any]) -> None:
+        self.write(name, lambda path: path.write_text(json.dumps(values, indent=2) + "\n"))
+
+    def write_history(self, rows: list[dict[str, float]]) -> None:
+        self.write("history.csv", lambda path: pd.DataFrame(rows).to_csv(path, index=False))
+
+    def write_grid(self, epoch: int, images: torch.Tensor) -> None:
+        self.write(f"samples/epoch_{epoch:04d}.png", lambda path: write_png(path, tile(images)))
+
+    def write_figure(self, name: str, figure: "Figure") -> "Image":
+        """Keeps a figure as figures/<name>.png and hands the picture on: a notebook's cell shows what it keeps."""
+        from IPython.display import Image
+
+        png = figure_png(figure)
+        self.write(f"figures/{name}.png", lambda path: path.write_bytes(png))
+        return Image(png)
+
+    def figure(self, name: str) -> "Image | None":
+        """The figure that was kept before, for when what it is drawn from is not here."""
+        from IPython.display import Image
+
+        path = self.path / "figures" / f"{name}.png"
+        return Image(path.read_bytes()) if path.exists() else None
+
+    # --- weights
+
+    def write_checkpoint(self, state: dict[str, Any]) -> None:
+        """The last one becomes the previous one in the same breath."""
+
+        def keep_previous(path: Path) -> None:
+            with open(path, "wb") as file:
+                torch.save(state, file)
+            if self.checkpoint_path.exists():
+                os.replace(self.checkpoint_path, self.previous_path)
+
+        self.write(self.checkpoint_path.name, keep_previous)
+
+    def read_checkpoint(self, config: Config | None = None) -> dict[str, Any] | None:
+        """The newest readable checkpoint, on the CPU; None for a new run. Warns if it is not the last one.
+
+        Raises ``RunError`` if none can be read, if it is past ``config.epochs``, or if a finished run came without
+        (they are not committed): training would start over on top of its results.
+        """
+        present = [path for path in (self.checkpoint_path, self.previous_path) if path.exists()]
+        for path in present:
+            try:
+                with zipfile.ZipFile(path) as archive:  # torch reads past a flipped bit; the archive's checksums do not
+                    if archive.testzip():
+                        raise zipfile.BadZipFile("a checksum is wrong")
+                state = torch.load(path, map_location="cpu", weights_only=True)
+            except Exception as error:  # a damaged file surfaces as any of a dozen types
+                reason = (str(error).splitlines() or [type(error).__name__])[0]
+                warnings.warn(f"{path} is damaged ({reason}); trying the checkpoint before it", stacklevel=2)
+                continue
+            if config:
+                self._check_epochs(state["counters"]["epoch"], config)
+            return state
+        if present:
+            raise RunError(
+                f"no checkpoint in {self.path} can be read: delete checkpoint*.pt there to start the run again"
+            )
+        if self.finished_epochs:
+            raise RunError(
+                f"{self.path} is a finished run of {self.finished_epochs} epochs without a checkpoint to go on from: "
+                "choose another folder"
+            )
+        return None
+
+    def write_generator(self, generator: nn.Module, config: Config, best: bool = False) -> None:
+        """Matrices and kernels in fp16, vectors (norms and their buffers) in fp32; the config rides along."""
+        tensors = {
+            key: (value.half() if value.ndim > 1 else value).cpu().contiguous()
+            for key, value in generator.state_dict().items()
+        }
+        about = {"config": json.dumps(config.to_dict())}  # one key: safetensors writes several in random order
+        self.write(GENERATOR_FILES[best], lambda path: path.write_bytes(save(tensors, about)))
+
+    def read_generator(self, best: bool = False) -> tuple[nn.Module, Config]:
+        """(the EMA generator in evaluation mode, its config): the final one, or the best that was scored in training.
+
+        Raises ``RunError`` if it is missing or damaged.
+        """
+        path = self.path / GENERATOR_FILES[best]
+        if not path.exists():
+            cure = "it was never scored while it trained, use the final one" if best else "train it to its end first"
+            raise RunError(f"{self.path} has no {path.name}: {cure}")
+        try:
+            with safe_open(path, "pt") as file:
+                config = Config.from_dict(json.loads(file.metadata()["config"]))
+                weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        except (SafetensorError, KeyError, TypeError, ValueError) as error:
+            raise RunError(f"{path} is damaged ({error}): delete it and run the training command again") from None
+        generator = build(config, torch.Generator())[0]
+        generator.load_state_dict(weights)
+        return generator.eval(), config

@@ -1,0 +1,93 @@
+"""What the study's pages show: short tables for reading, made of those that ``tables`` wrote. Draws nothing."""
+
+import numpy as np
+import pandas as pd
+
+from ganlab.study.plan import Condition, Study
+from ganlab.study.statistics import CONTROL, DIFFERENT, EQUIVALENT, UNDECIDED
+from ganlab.study.tables import ORIGIN, outcome
+
+ANSWER = "ANSWER.md"
+
+
+def progress(runs: pd.DataFrame, study: Study) -> pd.DataFrame:
+    """condition, title, runs ("14 of 48 runs") and failed, a row a condition."""
+    rows = []
+    for condition in study.conditions:
+        states = runs.loc[runs["condition"] == condition.name, "status"]
+        done = f"{(states == 'done').sum()} of {len(states)} runs"
+        rows.append((condition.name, condition.title, done, int((states == "failed").sum())))
+    return pd.DataFrame(rows, columns=["condition", "title", "runs", "failed"])
+
+
+def origins(runs: pd.DataFrame) -> pd.DataFrame:
+    """condition, status, machine, arithmetic, threads, and how many runs share them."""
+    known = runs.fillna({"machine": "", "arithmetic": "", "threads": 0})
+    counts = known.groupby(["condition", "status", *ORIGIN], sort=False).size()
+    return counts.rename("runs").reset_index().astype({"threads": int})
+
+
+def answer(study: Study) -> str:
+    """What a person wrote in ``ANSWER.md`` beside the runs, if anyone did."""
+    path = study.root / ANSWER
+    return path.read_text() if path.exists() else "Nobody has written the answer yet; the verdicts below stand alone."
+
+
+def splits(runs: pd.DataFrame, study: Study, most: int = 2000) -> np.ndarray:
+    """Ratios of the mean distances of two random halves of Gaussian's runs, in the first condition and class."""
+    first = study.conditions[0]
+    here = runs[(runs["condition"] == first.name) & (runs["prior"] == CONTROL) & (runs["class"] == first.blocks[0])]
+    values, stream = here[outcome(study.judges[0])].dropna().to_numpy(float), np.random.default_rng(0)
+    if len(values) < 4:
+        return np.array([])
+    orders = stream.permuted(np.tile(values, (most, 1)), axis=1)
+    half = len(values) // 2
+    return np.exp(orders[:, :half].mean(1) - orders[:, half:].mean(1))
+
+
+def summary(runs: pd.DataFrame, found: pd.DataFrame, study: Study) -> pd.DataFrame:
+    """A row a condition and judge: networks, latents, runs, how many priors are different, equivalent and undecided,
+    and the widest interval."""
+    rows = []
+    for condition in study.conditions:
+        config = next(planned.config for planned in study.runs if planned.condition == condition.name)
+        states = runs.loc[runs["condition"] == condition.name, "status"]
+        about = {
+            "condition": condition.name, "networks": config.preset, "classes": ", ".join(condition.blocks),
+            "latents": f"{config.latent_dim}, {_scaling(condition, runs)}",
+            "runs": f"{(states == 'done').sum()} of {len(states)}",
+        }  # fmt: skip
+        for judge in study.judges:
+            here = found[(found["condition"] == condition.name) & (found["judge"] == judge)]
+            counts = {word: int((here["verdict"] == word).sum()) for word in (DIFFERENT, EQUIVALENT, UNDECIDED)}
+            known = here.dropna(subset="low")
+            widest = f"{known['low'].min():.2f} to {known['high'].max():.2f}" if len(known) else ""
+            rows.append({**about, "judge": judge, **counts, "all intervals within": widest})
+    return pd.DataFrame(rows)
+
+
+def _scaling(condition: Condition, runs: pd.DataFrame) -> str:
+    return ", ".join(dict.fromkeys(runs.loc[runs["condition"] == condition.name, "scaling"]))
+
+
+def lines(found: pd.DataFrame, condition: str) -> pd.DataFrame:
+    """A condition's verdicts as a table for reading: prior, n, and for each judge ``verdict (low to high)``."""
+    here = found[found["condition"] == condition]
+    words = here.assign(
+        text=[f"{row.verdict} ({row.low:.2f} to {row.high:.2f})" if row.low == row.low else row.verdict
+              for row in here.itertuples()]
+    )  # fmt: skip
+    if words.empty:
+        return pd.DataFrame(columns=["prior", "n"])
+    table = words.pivot(index=["prior", "n"], columns="judge", values="text")
+    order = [(row.prior, row.n) for row in here.drop_duplicates("prior").itertuples()]
+    return table.reindex(order)[list(dict.fromkeys(here["judge"]))].rename_axis(columns=None).reset_index()
+
+
+def extremes(found: pd.DataFrame, condition: str, judge: str) -> list[str]:
+    """The priors with the lowest and the highest ratio, Gaussian between them."""
+    here = found[(found["condition"] == condition) & (found["judge"] == judge)].dropna(subset="ratio")
+    if here.empty:
+        return [CONTROL]
+    best, worst = here.loc[here["ratio"].idxmin(), "prior"], here.loc[here["ratio"].idxmax(), "prior"]
+    return list(dict.fromkeys([str(best), CONTROL, str(worst)]))

@@ -1,0 +1,194 @@
+"""The loop around the training step. ``for event in train(config, run): ...`` is the only way to train.
+
+A notebook, the command line and a test all watch the same generator of events.
+"""
+
+import json
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from ganlab import machine
+from ganlab.config import Config, command
+from ganlab.data import ImageSet, load_data
+from ganlab.errors import ConfigError
+from ganlab.latents import evaluation_grid
+from ganlab.networks.generators import generate
+from ganlab.networks.projected import looked_through
+from ganlab.run import Run, RunError
+from ganlab.scoring.evaluate import FEWEST, Scorer, evaluate_run, references
+from ganlab.training.pace import Pace, busy
+from ganlab.training.signals import Stop, stop_signals
+from ganlab.training.state import Training
+
+CLOCK = ("seconds", "images_per_second")
+
+
+@dataclass(frozen=True)
+class Event:
+    """kind: ``resumed``, ``progress`` (about once a second), ``epoch`` (row: its line of the history), ``snapshot``
+    (images: uint8 (N, 3, R, R) of the EMA generator, 8 a row, the same latents every time), ``checkpoint``, ``busy`` (one
+    thread would be faster; row: what ``pace.busy`` measured, and the command for it), ``finished`` (row: the run's
+    metrics). epoch and step: how many are done; steps: how many the whole run has."""
+
+    kind: str
+    epoch: int
+    step: int
+    steps: int
+    row: dict[str, Any] = field(default_factory=dict)
+    images: torch.Tensor | None = None
+
+
+def train(config: Config, run: Run, data: ImageSet | None = None) -> Iterator[Event]:
+    """Trains to ``config.epochs``, from the last checkpoint if ``run`` has one; returns at once if it is finished.
+
+    data: the images of ``load_data(config)``, for a caller that has them already. SIGTERM and Ctrl-C finish the step,
+    save a checkpoint and then stop. Raises ``ConfigError``, ``DataError`` or ``RunError`` before anything is written;
+    ``DivergedError`` when a loss is not finite, the last good checkpoint kept.
+    """
+    data = data or load_data(config)
+    _check_data(config, data)
+    config = config.resolved(data.names, machine.precision(config.precision, machine.device(config.device)))
+    with run.lock():
+        run.check(config, data)
+        if run.is_finished(config):
+            yield Event("finished", config.epochs, run.metrics["steps"], run.metrics["steps"], run.metrics)
+            return
+        checkpoint, began = run.read_checkpoint(config), machine.provenance()
+        real = references(config, data) if config.eval_every else (data, None)
+        training, scorer = Training(config, data), Scorer(config, *real) if config.eval_every else None
+        if checkpoint:
+            _restore(training, checkpoint, run)
+        run.claim(config, data)
+        if checkpoint:
+            run.write_history(training.history)
+            yield _event(training, "resumed")
+        yield from _busy(training, run, data)
+        with stop_signals() as stop:
+            yield from _epochs(training, run, data, stop, scorer)
+        yield _finish(training, run, data, began, scorer)
+
+
+def _check_data(config: Config, data: ImageSet) -> None:
+    if config.conditional and len(data.names) < 2:
+        raise ConfigError(f"conditional on {config.dataset}, which has one class, {data.names[0]!r}: switch it off")
+    if len(data) < config.batch_size * config.d_steps:
+        raise ConfigError(
+            f"one step takes {config.batch_size} x {config.d_steps} images (batch_size x d_steps), more than "
+            f"the {len(data)} selected: make batch_size smaller or select more classes"
+        )
+
+
+def _restore(training: Training, checkpoint: dict[str, Any], run: Run) -> None:
+    here, before = training.device.type, checkpoint.get("device", training.device.type)
+    if before != here:
+        raise RunError(
+            f"{run.path} was trained on {before}, and this is {here}, which draws other random numbers: go on with "
+            f"device {before}, or choose another folder"
+        )
+    try:
+        training.load_state_dict(checkpoint)
+    except (KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise RunError(
+            f"the checkpoint in {run.path} was written by another version of ganlab ({error}): delete "
+            "checkpoint*.pt there to start the run again, or choose another folder"
+        ) from None
+
+
+def _event(training: Training, kind: str, **content: Any) -> Event:
+    return Event(kind, training.epoch, training.step, training.steps, **content)
+
+
+def _busy(training: Training, run: Run, data: ImageSet) -> Iterator[Event]:
+    """An event if one thread would train faster than all of them do now."""
+    if measured := busy(training.config, data):
+        words = f"OMP_NUM_THREADS=1 {command(training.config, run.path)}"
+        yield _event(training, "busy", row=measured | {"command": words})
+
+
+def _epochs(training: Training, run: Run, data: ImageSet, stop: Stop, scorer: Scorer | None) -> Iterator[Event]:
+    """Steps, and an event for whatever a watcher may care about. The clock stands still while the watcher has it."""
+    config, unsaved, unsaid = training.config, 0.0, 0.0  # seconds since a checkpoint, since an event
+    pace = Pace()
+    while training.epoch < config.epochs:
+        seconds, images = training.seconds, training.images_seen
+        training.train_step()
+        seconds, images = training.seconds - seconds, training.images_seen - images
+        unsaved, unsaid = unsaved + seconds, unsaid + seconds
+        if pace.fell(images, seconds):
+            yield from _busy(training, run, data)
+        if training.epoch_is_over:
+            unsaid = 0.0
+            yield from _end_epoch(training, run, scorer)
+        elif unsaid >= 1:
+            unsaid = 0.0
+            yield _event(training, "progress")
+        if stop.requested or unsaved >= config.checkpoint_seconds:
+            training.check_finite()
+            run.write_checkpoint(training.state_dict())
+            unsaved = 0.0
+            yield _event(training, "checkpoint")
+        stop.check()
+
+
+def _end_epoch(training: Training, run: Run, scorer: Scorer | None) -> Iterator[Event]:
+    config = training.config
+    training.check_finite()
+    row = training.end_epoch()
+    if scorer and (training.epoch % config.eval_every == 0 or training.epoch == config.epochs):
+        _score(training, run, scorer, row)
+    run.write_history(training.history)
+    yield _event(training, "epoch", row=row)
+    if training.epoch in config.snapshots():
+        images = generate(training.gan.ema.network, *evaluation_grid(config))
+        run.write_grid(training.epoch, images)
+        yield _event(training, "snapshot", images=images)
+
+
+def _score(training: Training, run: Run, scorer: Scorer, row: dict[str, Any]) -> None:
+    """Adds the scores of the averaged generator to the epoch's row; keeps the generator if its FD is the best yet."""
+    started = time.perf_counter()
+    scores, best, extractor = scorer(training.gan.ema.network), training.best, scorer.extractor.name
+    row.update(scores)
+    if best.get("extractor") != extractor or scores["fd"] < best.get("fd", math.inf):
+        training.best = {"epoch": training.epoch, "extractor": extractor, **scores}
+        run.write_generator(training.gan.ema.network, training.config, best=True)
+    training.scoring_seconds += time.perf_counter() - started
+
+
+def _finish(training: Training, run: Run, data: ImageSet, began: dict[str, Any], scorer: Scorer | None) -> Event:
+    """Leaves the run's last checkpoint (more epochs can follow), its generator and, last of all, its metrics."""
+    config = training.config
+    run.write_checkpoint(training.state_dict())
+    run.write_generator(training.gan.ema.network, config)
+    seconds = sum(row["seconds"] for row in training.history)
+    scored = scorer is not None and len(data) >= FEWEST
+    metrics = {
+        "identity": config.identity(data.fingerprint),
+        "epochs": training.epoch,
+        "steps": training.step,
+        "images_seen": training.images_seen,
+        "training_seconds": round(seconds, 2),
+        "images_per_second": round(training.images_seen / seconds, 1),
+        "precision": config.precision,
+        "device": str(training.device),
+        "scoring_seconds": round(training.scoring_seconds, 2),
+        "final": {key: value for key, value in training.history[-1].items() if key not in CLOCK},
+        "looked_through": looked_through(config),
+        "best": training.best,
+        "scored": scorer.about() if scorer else None,
+        "evaluation": _evaluation(run, config, (data, scorer.test)) if scored else None,
+        "provenance": began,
+    }
+    run.write_json("metrics.json", metrics)
+    return _event(training, "finished", row=metrics)
+
+
+def _evaluation(run: Run, config: Config, real: tuple[ImageSet, ImageSet | None]) -> list[dict[str, Any]]:
+    """The rows of ``evaluate`` for the generator as it was just written."""
+    table = evaluate_run(run, real=real)
+    return json.loads(table.to_json(orient="records", double_precision=6))

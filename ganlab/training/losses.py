@@ -1,0 +1,122 @@
+"""Adversarial losses, each a pair of pure functions of D's logits, and the penalties on D's gradient.
+
+Never touches an optimiser; a penalty is handed what D says of images as a function.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+
+from ganlab.choices import LOSSES, function
+
+
+class Loss(NamedTuple):
+    """discriminator: (real logits (N,), fake logits (N,)) -> (its loss on real, its loss on fake), to be added
+    generator: (fake logits (N,), real logits (N,) or None) -> G's loss. Every value is a mean over the batch, a scalar.
+    boundary: the logit above which D calls an image real. paired: only the difference between a real and a generated
+    image's logit counts, so G's loss needs the real logits too and there is no boundary."""
+
+    discriminator: Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
+    generator: Callable[[torch.Tensor, torch.Tensor | None], torch.Tensor]
+    boundary: float = 0.0
+    paired: bool = False
+
+
+def bce(real_label: float = 1.0, fake_label: float = 0.0) -> Loss:
+    """Cross entropy of sigmoid(logit) with the labels (Goodfellow 2014, equation 1). G's loss is the non-saturating
+    -log D(G(z)) (section 3), whatever the labels.
+
+    A ``real_label`` under 1 is one-sided label smoothing (Salimans 2016, section 3.4), a ``fake_label`` above 0 as well
+    two-sided.
+    """
+
+    def discriminator(real: torch.Tensor, fake: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        # -y log s(x) - (1 - y) log(1 - s(x)) = softplus(x) - y x
+        return (F.softplus(real) - real_label * real).mean(), (F.softplus(fake) - fake_label * fake).mean()
+
+    return Loss(discriminator, lambda fake, _=None: F.softplus(-fake).mean())
+
+
+def _least_squares_discriminator(real: torch.Tensor, fake: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """(D(x) - 1)^2 / 2 and D(G(z))^2 / 2 (Mao 2017, equation 9)."""
+    return (real - 1).square().mean() / 2, fake.square().mean() / 2
+
+
+def _least_squares_generator(fake: torch.Tensor, _: torch.Tensor | None = None) -> torch.Tensor:
+    """(D(G(z)) - 1)^2 / 2 (Mao 2017, equation 9)."""
+    return (fake - 1).square().mean() / 2
+
+
+def _hinge_discriminator(real: torch.Tensor, fake: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """max(0, 1 - D(x)) and max(0, 1 + D(G(z))) (Lim & Ye 2017; Miyato 2018, equation 16)."""
+    return F.relu(1 - real).mean(), F.relu(1 + fake).mean()
+
+
+def _critic(real: torch.Tensor, fake: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """-D(x) and D(G(z)): their sum is minus the critic's estimate of the distance (Arjovsky 2017, equation 2)."""
+    return -real.mean(), fake.mean()
+
+
+def _minus_mean(fake: torch.Tensor, _: torch.Tensor | None = None) -> torch.Tensor:
+    """-D(G(z)) (Arjovsky 2017; Miyato 2018, equation 17)."""
+    return -fake.mean()
+
+
+def _relativistic_discriminator(real: torch.Tensor, fake: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """-log sigmoid(D(x) - D(G(z))) for pairs of the batch (Jolicoeur-Martineau 2018; Huang 2024, equation 2), and 0."""
+    return F.softplus(fake - real).mean(), torch.zeros_like(fake.mean())
+
+
+def _relativistic_generator(fake: torch.Tensor, real: torch.Tensor | None = None) -> torch.Tensor:
+    """-log sigmoid(D(G(z)) - D(x)) for pairs of the batch."""
+    return F.softplus(real - fake).mean()
+
+
+def least_squares() -> Loss:
+    return Loss(_least_squares_discriminator, _least_squares_generator, boundary=0.5)
+
+
+def hinge() -> Loss:
+    return Loss(_hinge_discriminator, _minus_mean)
+
+
+def wasserstein() -> Loss:
+    return Loss(_critic, _minus_mean)
+
+
+def relativistic() -> Loss:
+    return Loss(_relativistic_discriminator, _relativistic_generator, paired=True)
+
+
+def get(name: str, real_label: float = 1.0, fake_label: float = 0.0) -> Loss:
+    """The loss of a row of ``choices.LOSSES``. The labels are bce's; the others have none."""
+    make = function("loss", LOSSES, name)
+    return make(real_label, fake_label) if make is bce else make()
+
+
+Judge = Callable[[torch.Tensor], torch.Tensor]  # images (N, C, H, W) -> logits (N,)
+
+
+def squared_gradient(judge: Judge, images: torch.Tensor) -> torch.Tensor:
+    """(N,) squared norms of the gradient of D's logit in each image: the core of R1 (on real images) and R2 (on
+    generated ones), which weigh its mean by gamma / 2 (Mescheder 2018, equations 9 and 10). Can be differentiated.
+    Where D compares a batch's images, as batch norm does, it is the gradient of all their logits together."""
+    images = images.detach().requires_grad_()
+    (gradient,) = torch.autograd.grad(judge(images).sum(), images, create_graph=True)
+    return gradient.flatten(1).square().sum(1)
+
+
+def gradient_penalty(judge: Judge, real: torch.Tensor, fake: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Mean of (|gradient| - 1)^2 at images on the straight way from a real to a generated one, at a random place each
+    (Gulrajani 2017, equation 3); a scalar that can be differentiated."""
+    share = torch.rand(len(real), 1, 1, 1, generator=generator, device=real.device, dtype=real.dtype)
+    between = torch.lerp(real.detach(), fake.detach(), share)
+    return (squared_gradient(judge, between).clamp(min=1e-12).sqrt() - 1).square().mean()
+
+
+def feature_matching(real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
+    """Squared distance between the batch means of D's features (N, F) of real and generated images (Salimans 2016,
+    section 3.1)."""
+    return (real.flatten(1).mean(0).detach() - fake.flatten(1).mean(0)).square().sum()
