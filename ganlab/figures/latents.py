@@ -84,7 +84,7 @@ def swap_heatmap(ratios: pd.DataFrame) -> Figure:
     rows, columns = table.shape
     reach = max(float(np.abs(np.log(table)).max().max()), 0.05)
     figure, ((axis,),) = new_figure(1, 1, min(9, 2.8 + 0.85 * columns), 1.4 + 0.42 * rows)
-    bar = {"label": "distance over that of its own prior"}
+    bar = {"label": "times its own"}
     sns.heatmap(table, ax=axis, annot=True, fmt=".2f", cmap="vlag", vmin=np.exp(-reach), vmax=np.exp(reach), center=1,
                 cbar_kws=bar, annot_kws={"size": 8}, linewidths=1)  # fmt: skip
     axis.set(xlabel="sampled with", ylabel="trained with")

@@ -145,10 +145,11 @@ def takeoff(table: pd.DataFrame) -> Figure:
 
 
 def latent_size(runs: pd.DataFrame, conditions: Sequence[str], judge: str) -> Figure:
-    """Distance over latent size, a line a prior: a dot a run, the line through the geometric means."""
+    """Distance over latent size, a line a prior that has several: a dot a run, the line through the geometric means."""
     value = f"log_fd_{judge}"
     here = runs[runs["condition"].isin(list(conditions)) & (runs["status"] == "done")].dropna(subset=value)
-    if here["latent_dim"].nunique() < 2:
+    here = here[here.groupby("prior")["latent_dim"].transform("nunique") > 1]
+    if here.empty:
         return nothing()
     with sns.axes_style("whitegrid"):
         figure, ((axis,),) = new_figure(1, 1, 6.5, 3.6)
