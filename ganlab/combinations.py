@@ -79,8 +79,8 @@ def networks(config: "Config") -> None:
 def judges(config: "Config") -> None:
     if config.judges and not set(config.judges) - KIN.get(config.discriminator, set()):
         raise ConfigError(
-            f"judges {', '.join(config.judges)} with discriminator {config.discriminator}: D looks through a near kin of "
-            "that network, so it judges nothing; add efficientnet_lite0"
+            f"judges {', '.join(config.judges)} with discriminator {config.discriminator}: D looks through a near kin "
+            "of that network, so it judges nothing; add efficientnet_lite0"
         )
 
 

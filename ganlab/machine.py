@@ -31,8 +31,8 @@ def precision(wanted: str, device: torch.device) -> str:
     native = native_precision(device)
     if wanted == "bf16" and native != "bf16":
         raise ConfigError(
-            f"precision is bf16, which this {device.type} ({_cpu_name()}) does not multiply: it would train about 25 times "
-            "slower than fp32; use precision auto or fp32"
+            f"precision is bf16, which this {device.type} ({_cpu_name()}) does not multiply: it would train about 25 "
+            "times slower than fp32; use precision auto or fp32"
         )
     return native if wanted == "auto" else wanted
 

@@ -163,7 +163,7 @@ def test_evaluate_prints_and_keeps_the_same_table_twice(scored_run, capsys):
     assert said[0] == said[1]
     assert "cifar_resnet" in said[0]
     kept = pd.read_csv(scored_run.path / "evaluation.csv")
-    assert list(kept.columns) == list(evaluate.COLUMNS)
+    assert list(kept.columns) == [*evaluate.COLUMNS, evaluate.TRAINED_AGAINST]
 
 
 @pytest.mark.slow

@@ -130,10 +130,10 @@ def test_the_written_classifier_is_the_trained_one_with_batch_norm_folded(pictur
 
 def test_a_killed_classifier_training_resumes_to_the_same_bits(tmp_path, monkeypatch):
     train, test = data.load("shapes", limit=64), data.load("shapes", split="test", limit=16)
-    monkeypatch.setattr(classifier, "Recipe", lambda **given: Recipe(widths=(8, 8, 16), batch_size=32, **given))
+    monkeypatch.setattr(classifier, "Recipe", lambda **given: Recipe(batch_size=32, **given))
 
     def training(name: str):
-        return classifier.train_classifier(tmp_path / name, 3, 0, train, test)
+        return classifier.train_classifier(tmp_path / name, 3, 0, train, test, widths=(8, 8, 16))
 
     rows = list(training("whole.safetensors"))
     killed = training("resumed.safetensors")

@@ -17,7 +17,6 @@ from ganlab.scoring.evaluate import EvaluationError, evaluate_run
 from ganlab.training import train
 
 
-
 def _discriminator(**changes):
     config = Config(discriminator="projected", d_norm="spectral", d_channels=8, g_channels=4, **changes)
     return build(config, torch.Generator().manual_seed(0))[1]

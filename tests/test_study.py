@@ -164,7 +164,7 @@ def test_a_run_is_done_by_its_numbers_alone_and_a_folder_with_other_settings_is_
     Run(planned.path).write_json("metrics.json", {"epochs": planned.config.epochs})
     assert planned.status == "done", "a checkout has the numbers of all runs, the generators of a few"
     changed = read(tmp_path, ONE, {"g_lr": 1e-3}).runs[0]
-    with pytest.raises(StudyError, match="holds another run .g_lr: 0.0002 -> 0.001.: start in a new folder"):
+    with pytest.raises(StudyError, match="holds another run .g_lr: 0.0005 -> 0.001.: start in a new folder"):
         _ = changed.status
 
 

@@ -250,7 +250,7 @@ def test_events_tell_the_whole_story(tmp_path):
 
 @pytest.mark.parametrize("loss", ["relativistic", "hinge"])
 def test_a_paired_loss_hands_g_the_real_logits_too_and_leaves_d_alone(loss):
-    session = Gan(config("fast", loss=loss))
+    session = Gan(config("sngan", loss=loss))
     handed = []
     session.loss = session.loss._replace(generator=lambda fake, real: handed.append(real) or fake.mean())
     before = [p.clone() for p in session.d.parameters()]

@@ -41,11 +41,13 @@ def summary(network: nn.Module, *example: torch.Tensor) -> list[dict[str, object
     """
     rows: list[dict[str, object]] = []
 
-    def note(module: nn.Module, _: tuple, output: torch.Tensor) -> None:
+    def note(module: nn.Module, _: tuple, output: torch.Tensor | list[torch.Tensor]) -> None:
+        outputs = output if isinstance(output, list) else [output]
+        shape = ", ".join(" x ".join(map(str, part.shape[1:])) or "1" for part in outputs)
         count = sum(p.numel() for p in module.parameters())
         name = f"{type(module).__name__.removeprefix('Parametrized')}({module.extra_repr()})"
         name += ", spectral norm" * is_parametrized(module)
-        rows.append({"layer": name, "output": " x ".join(map(str, output.shape[1:])) or "1", "parameters": count})
+        rows.append({"layer": name, "output": shape, "parameters": count})
 
     network = copy.deepcopy(network).eval()
     layers = [

@@ -46,6 +46,9 @@ class FeatureNetwork(nn.Module):
             maps.append(x)
         return maps
 
+    def extra_repr(self) -> str:
+        return "frozen"
+
     def _conv(self, x: torch.Tensor, place: int, padding: int = 1) -> torch.Tensor:
         return F.conv2d(x, getattr(self, f"weight{place}"), getattr(self, f"bias{place}"), padding=padding)
 
@@ -53,9 +56,9 @@ class FeatureNetwork(nn.Module):
 class Head(nn.Module):
     """A feature map (N, C, S, S), labels (N,) -> logits (N,).
 
-    Convolutions that halve the side down to 3, one more, and a 3x3 convolution to the logit. Conditional: the mean of the
-    last map times the embedding of the class is added (Miyato & Koyama 2018, equation 4). The paper mixes the channels
-    first, at random and for good (section 3.1). Here that gained nothing (results/bench/attempts.csv).
+    Convolutions halve the side down to 3, one more follows, and a 3x3 convolution gives the logit. Conditional: the
+    mean of the last map times the embedding of the class is added (Miyato & Koyama 2018, equation 4). The paper mixes
+    the channels first, at random and for good (section 3.1). Here that gained nothing (results/bench/attempts.csv).
     """
 
     def __init__(self, channels: int, side: int, width: int, classes: int) -> None:
@@ -116,6 +119,8 @@ def looked_through(config: Config) -> dict[str, str] | None:
 
 
 def projected_discriminator(config: Config) -> ProjectedDiscriminator:
-    """Heads of ``d_channels`` on the feature network of the config. Raises ``ClassifierError`` if its file is missing or
-    damaged."""
+    """Heads of ``d_channels`` on the feature network of the config.
+
+    Raises ``ClassifierError`` if its file is missing or damaged.
+    """
     return ProjectedDiscriminator(FeatureNetwork(read_classifier(feature_file(config))), config)

@@ -31,9 +31,9 @@ CLOCK = ("seconds", "images_per_second")
 @dataclass(frozen=True)
 class Event:
     """kind: ``resumed``, ``progress`` (about once a second), ``epoch`` (row: its line of the history), ``snapshot``
-    (images: uint8 (N, 3, R, R) of the EMA generator, 8 a row, the same latents every time), ``checkpoint``, ``busy`` (one
-    thread would be faster; row: what ``pace.busy`` measured, and the command for it), ``finished`` (row: the run's
-    metrics). epoch and step: how many are done; steps: how many the whole run has."""
+    (images: uint8 (N, 3, R, R) of the EMA generator, 8 a row, the same latents every time), ``checkpoint``, ``busy``
+    (one thread would be faster; row: what ``pace.busy`` measured, and the command for it), ``finished`` (row: the
+    run's metrics). epoch and step: how many are done; steps: how many the whole run has."""
 
     kind: str
     epoch: int
