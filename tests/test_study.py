@@ -15,6 +15,7 @@ from conftest import ROOT, TINY, ganlab
 
 from ganlab import study
 from ganlab.cli import main
+from ganlab.data import DataError
 from ganlab.errors import ConfigError
 from ganlab.run import Run
 from ganlab.study import cluster, forecast, jobs
@@ -299,6 +300,15 @@ def test_a_killed_run_goes_on_from_its_checkpoint_to_the_same_bits(tmp_path):
 def test_nobody_answers_at_a_wrong_address(tmp_path):
     with pytest.raises(StudyError, match="no Dask scheduler answers at tcp://127.0.0.1:1"):
         list(study.run(read(tmp_path, ONE), "tcp://127.0.0.1:1"))
+
+
+@pytest.mark.slow
+def test_a_mistake_of_this_machine_stops_a_study_in_one_sentence(tmp_path, monkeypatch):
+    monkeypatch.setenv("GANLAB_DATA", str(tmp_path / "gone.npz"))
+    plan = read(tmp_path, ONE, {"dataset": "cifar10", "classes": ["ship"]})
+    with pytest.raises(DataError, match="gone.npz does not exist"):
+        list(study.run(plan, workers=1))
+    assert plan.runs[0].status == "left"
 
 
 @pytest.mark.slow
