@@ -130,6 +130,9 @@ PLAIN = "{name: a, priors: [gaussian], seeds: [0]}"
          "rademacher is bernoulli under scaling standardised: keep one"),
         ("conditions: [{name: a, priors: [exponential, {name: e, prior: exponential, arm: centred}], seeds: [0]}]",
          StudyError, "e is exponential under scaling centred"),
+        (f"margin: 0.9\nconditions: [{PLAIN}]", ConfigError, "margin is 0.9: give a ratio above 1"),
+        (f"swap: {{conditions: [b]}}\nconditions: [{PLAIN}]", ConfigError, "unknown condition 'b'"),
+        (f"predictions: [{{condition: b}}]\nconditions: [{PLAIN}]", ConfigError, "unknown condition 'b'"),
         (f"settings: {{epoch: 3}}\nconditions: [{PLAIN}]", ConfigError, "did you mean 'ep"),
     ],
 )  # fmt: skip
