@@ -331,7 +331,7 @@ def test_a_cluster_started_here_speaks_tls_and_lets_no_stranger_in():
 def test_a_killed_study_goes_on_where_it_was_and_a_run_that_fails_stops_no_other(tmp_path):
     conditions = [
         {"name": "diverges", "priors": ["gaussian"], "seeds": [0], "settings": {"g_lr": 1e30, "d_lr": 1e30}},
-        {"name": "works", "priors": ["gaussian", "bernoulli"], "seeds": [0], "settings": {"epochs": 60}},
+        {"name": "works", "priors": ["gaussian", "bernoulli"], "seeds": [0], "settings": {"epochs": 40}},
     ]
     plan, out = write(tmp_path / "plan.yaml", conditions), tmp_path / "out"
     runs = study.read(str(plan), out).runs
@@ -355,7 +355,7 @@ def test_a_killed_study_goes_on_where_it_was_and_a_run_that_fails_stops_no_other
 @pytest.mark.slow
 @pytest.mark.parametrize("lost", ["worker", "scheduler"])
 def test_a_cluster_started_by_hand_survives_a_lost_worker_and_a_lost_scheduler_is_one_sentence(lost, tmp_path):
-    conditions = [{"name": "a", "priors": ["gaussian", "poisson"], "seeds": [0], "settings": {"epochs": 60}}]
+    conditions = [{"name": "a", "priors": ["gaussian", "poisson"], "seeds": [0], "settings": {"epochs": 40}}]
     plan, out = write(tmp_path / "plan.yaml", conditions), tmp_path / "out"
     runs = study.read(str(plan), out).runs
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -373,7 +373,7 @@ def test_a_cluster_started_by_hand_survives_a_lost_worker_and_a_lost_scheduler_i
             assert "is gone: start it again, or another, and give the same command" in said.splitlines()[-1]
             return
         assert [run.status for run in runs] == ["done", "done"], said
-        assert [Run(run.path).metrics["epochs"] for run in runs] == [60, 60]
+        assert [Run(run.path).metrics["epochs"] for run in runs] == [40, 40]
     finally:
         for process in processes[::-1]:
             process.kill()  # a worker without its scheduler would wait for the run under way
