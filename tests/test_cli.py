@@ -174,4 +174,6 @@ def test_a_study_goes_on_in_its_folder_and_starts_fresh_in_a_dated_one():
         return re.search(r"--out (\S+)", dry_run("noise-study", *words))[1]
 
     assert out("STUDY=quick") == "results/quick"
+    assert "--condition P1" in dry_run("noise-study", "CONDITION=P1")
+    assert "--condition" not in dry_run("noise-study")
     assert re.fullmatch(r"results/quick-\d{4}-\d\d-\d\d-\d{4}", out("STUDY=quick", "FRESH=1"))

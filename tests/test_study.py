@@ -15,6 +15,7 @@ from conftest import ROOT, TINY, ganlab
 
 from ganlab import study
 from ganlab.cli import main
+from ganlab.data import DataError
 from ganlab.errors import ConfigError
 from ganlab.run import Run
 from ganlab.study import cluster, forecast, jobs
@@ -129,6 +130,9 @@ PLAIN = "{name: a, priors: [gaussian], seeds: [0]}"
          "rademacher is bernoulli under scaling standardised: keep one"),
         ("conditions: [{name: a, priors: [exponential, {name: e, prior: exponential, arm: centred}], seeds: [0]}]",
          StudyError, "e is exponential under scaling centred"),
+        (f"margin: 0.9\nconditions: [{PLAIN}]", ConfigError, "margin is 0.9: give a ratio above 1"),
+        (f"swap: {{conditions: [b]}}\nconditions: [{PLAIN}]", ConfigError, "unknown condition 'b'"),
+        (f"predictions: [{{condition: b}}]\nconditions: [{PLAIN}]", ConfigError, "unknown condition 'b'"),
         (f"settings: {{epoch: 3}}\nconditions: [{PLAIN}]", ConfigError, "did you mean 'ep"),
     ],
 )  # fmt: skip
@@ -302,6 +306,15 @@ def test_nobody_answers_at_a_wrong_address(tmp_path):
 
 
 @pytest.mark.slow
+def test_a_mistake_of_this_machine_stops_a_study_in_one_sentence(tmp_path, monkeypatch):
+    monkeypatch.setenv("GANLAB_DATA", str(tmp_path / "gone.npz"))
+    plan = read(tmp_path, ONE, {"dataset": "cifar10", "classes": ["ship"]})
+    with pytest.raises(DataError, match="gone.npz does not exist"):
+        list(study.run(plan, workers=1))
+    assert plan.runs[0].status == "left"
+
+
+@pytest.mark.slow
 def test_a_cluster_started_here_speaks_tls_and_lets_no_stranger_in():
     from distributed import Client
 
@@ -318,7 +331,7 @@ def test_a_cluster_started_here_speaks_tls_and_lets_no_stranger_in():
 def test_a_killed_study_goes_on_where_it_was_and_a_run_that_fails_stops_no_other(tmp_path):
     conditions = [
         {"name": "diverges", "priors": ["gaussian"], "seeds": [0], "settings": {"g_lr": 1e30, "d_lr": 1e30}},
-        {"name": "works", "priors": ["gaussian", "bernoulli"], "seeds": [0], "settings": {"epochs": 60}},
+        {"name": "works", "priors": ["gaussian", "bernoulli"], "seeds": [0], "settings": {"epochs": 40}},
     ]
     plan, out = write(tmp_path / "plan.yaml", conditions), tmp_path / "out"
     runs = study.read(str(plan), out).runs
@@ -342,7 +355,7 @@ def test_a_killed_study_goes_on_where_it_was_and_a_run_that_fails_stops_no_other
 @pytest.mark.slow
 @pytest.mark.parametrize("lost", ["worker", "scheduler"])
 def test_a_cluster_started_by_hand_survives_a_lost_worker_and_a_lost_scheduler_is_one_sentence(lost, tmp_path):
-    conditions = [{"name": "a", "priors": ["gaussian", "poisson"], "seeds": [0], "settings": {"epochs": 60}}]
+    conditions = [{"name": "a", "priors": ["gaussian", "poisson"], "seeds": [0], "settings": {"epochs": 40}}]
     plan, out = write(tmp_path / "plan.yaml", conditions), tmp_path / "out"
     runs = study.read(str(plan), out).runs
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -360,7 +373,7 @@ def test_a_cluster_started_by_hand_survives_a_lost_worker_and_a_lost_scheduler_i
             assert "is gone: start it again, or another, and give the same command" in said.splitlines()[-1]
             return
         assert [run.status for run in runs] == ["done", "done"], said
-        assert [Run(run.path).metrics["epochs"] for run in runs] == [60, 60]
+        assert [Run(run.path).metrics["epochs"] for run in runs] == [40, 40]
     finally:
         for process in processes[::-1]:
             process.kill()  # a worker without its scheduler would wait for the run under way

@@ -43,7 +43,7 @@ def prior_grids(generators: Trained, n: int = 10) -> Figure:
     Colours are rounded to 32 levels a channel; 8 priors of 10 images make a PNG of 200 kB.
     """
     if not generators:
-        return nothing()
+        return nothing("the generators are not here")
     order = in_order(generators)
     rows = [
         generate(generator, evaluation_latents(config, n), labels_in_turn(config, n))
@@ -69,7 +69,7 @@ def interpolation_strips(generators: Trained, steps: int = 9) -> Figure:
     Colours are rounded to 32 levels a channel; 3 priors of 9 steps make a PNG of 200 kB, so hand over a few at a time.
     """
     if not generators:
-        return nothing()
+        return nothing("the generators are not here")
     order = in_order(generators)
     pictures = torch.cat([strips(*generators[name], steps) for name in order])
     names = [f"{name}\n{path}" if path == "matched" else path for name in order for path in priors.PATHS]
@@ -79,7 +79,7 @@ def interpolation_strips(generators: Trained, steps: int = 9) -> Figure:
 def swap_heatmap(ratios: pd.DataFrame) -> Figure:
     """Trained with one prior (rows), sampled with another (columns): the distance over that of the row's own prior."""
     if ratios.empty:
-        return nothing()
+        return nothing("the generators are not here")
     table = ratios.loc[in_order(ratios.index), in_order(ratios.columns)].astype(float)
     rows, columns = table.shape
     reach = max(float(np.abs(np.log(table)).max().max()), 0.05)

@@ -38,13 +38,13 @@ def prior_rows(axis: plt.Axes, names: list[str]) -> None:
     axis.grid(visible=False, axis="y")
 
 
-def nothing_yet(axis: plt.Axes) -> None:
-    axis.text(0.5, 0.5, "no runs yet", transform=axis.transAxes, ha="center", va="center", color="0.3")
+def nothing_yet(axis: plt.Axes, said: str = "no runs yet") -> None:
+    axis.text(0.5, 0.5, said, transform=axis.transAxes, ha="center", va="center", color="0.3")
     axis.set(xticks=[], yticks=[])
 
 
-def nothing() -> Figure:
-    """A figure that says that there are no runs yet."""
+def nothing(said: str = "no runs yet") -> Figure:
+    """A figure that says why there is nothing to see."""
     figure, ((axis,),) = new_figure(1, 1, 4, 1)
-    nothing_yet(axis)
+    nothing_yet(axis, said)
     return figure

@@ -69,7 +69,6 @@ def run(
     study, if nothing answers at the address, or if the scheduler is lost.
     """
     from distributed.client import FuturesCancelledError
-    from distributed.comm import CommClosedError
 
     study.root.mkdir(parents=True, exist_ok=True)
     lock = filelock.FileLock(study.root / ".lock", timeout=0)
@@ -86,7 +85,7 @@ def run(
             print(f"Dask dashboard: {client.dashboard_link}", flush=True)
             try:
                 yield from _feed(client, waiting, 0 if scheduler else _gpus(), retry_failed)
-            except (FuturesCancelledError, CommClosedError):
+            except (FuturesCancelledError, OSError):  # connections that break or cannot be made again
                 raise StudyError(
                     f"the Dask scheduler of {study.root} is gone: start it again, or another, and give the same "
                     "command, which goes on where this one stopped"
@@ -163,7 +162,8 @@ def _feed(
         ended = [future for future in flying if future.done()]
         for future in ended:
             planned = flying.pop(future)
-            if isinstance(error := future.exception(), jobs.NOT_THE_RUNS):
+            error = future.exception() if future.status != "finished" else None
+            if isinstance(error, jobs.NOT_THE_RUNS):
                 raise error
             if error:  # its workers were lost
                 if jobs.progress(planned.path) != reached[planned.path]:

@@ -46,24 +46,30 @@ def splits(runs: pd.DataFrame, study: Study, most: int = 2000) -> np.ndarray:
 
 
 def summary(runs: pd.DataFrame, found: pd.DataFrame, study: Study) -> pd.DataFrame:
-    """A row a condition and judge: networks, latents, runs, how many priors are different, equivalent and undecided,
-    and the widest interval."""
+    """A row a condition: networks and classes, latents, runs, and for each judge how many priors are different,
+    equivalent and undecided, with the span of all intervals."""
     rows = []
     for condition in study.conditions:
         config = next(planned.config for planned in study.runs if planned.condition == condition.name)
         states = runs.loc[runs["condition"] == condition.name, "status"]
-        about = {
-            "condition": condition.name, "networks": config.preset, "classes": ", ".join(condition.blocks),
+        row = {
+            "condition": condition.name, "networks": f"{config.preset}; {', '.join(condition.blocks)}",
             "latents": f"{config.latent_dim}, {_scaling(condition, runs)}",
             "runs": f"{(states == 'done').sum()} of {len(states)}",
         }  # fmt: skip
         for judge in study.judges:
-            here = found[(found["condition"] == condition.name) & (found["judge"] == judge)]
-            counts = {word: int((here["verdict"] == word).sum()) for word in (DIFFERENT, EQUIVALENT, UNDECIDED)}
-            known = here.dropna(subset="low")
-            widest = f"{known['low'].min():.2f} to {known['high'].max():.2f}" if len(known) else ""
-            rows.append({**about, "judge": judge, **counts, "all intervals within": widest})
+            row[judge] = _counts(found[(found["condition"] == condition.name) & (found["judge"] == judge)])
+        rows.append(row)
     return pd.DataFrame(rows)
+
+
+def _counts(rows: pd.DataFrame) -> str:
+    """``5 equivalent, 1 undecided (0.91 to 1.08)``."""
+    words = (DIFFERENT, EQUIVALENT, UNDECIDED)
+    counts = [f"{count} {word}" for word in words if (count := (rows["verdict"] == word).sum())]
+    known = rows.dropna(subset="low")
+    span = f" ({known['low'].min():.2f} to {known['high'].max():.2f})" if len(known) else ""
+    return ", ".join(counts) + span
 
 
 def _scaling(condition: Condition, runs: pd.DataFrame) -> str:

@@ -145,6 +145,7 @@ def read(name: str, root: str | Path = "") -> Study:
         raise unknown("order", plan["order"], ("conditions", "seeds"))
     if plan.get("order") == "seeds":
         rounds.sort(key=lambda pair: pair[0])
+    _check_names(plan, [condition.name for condition in conditions])
     about = {key: plan[key] for key in ("margin", "protocol", "predictions", "swap") if plan.get(key)}
     if "notebooks" in plan:
         about["notebooks"] = tuple(plan["notebooks"])
@@ -183,6 +184,17 @@ def _mapping(path: Path) -> dict[str, Any]:
     if not listed:
         raise StudyError(f"{path} is no study: {wanted}")
     return plan
+
+
+def _check_names(plan: dict[str, Any], names: list[str]) -> None:
+    """Raises ``ConfigError`` where predictions or the swap name a condition that is none, and for a margin below 1."""
+    asked = [about["condition"] for about in plan.get("predictions") or [] if "condition" in about]
+    for name in [*asked, *((plan.get("swap") or {}).get("conditions") or [])]:
+        if name not in names:
+            raise unknown("condition", name, names)
+    margin = plan.get("margin", MARGIN)
+    if isinstance(margin, bool) or not isinstance(margin, int | float) or not margin > 1:
+        raise ConfigError(f"margin is {margin!r}: give a ratio above 1, as 1.1 for 10 %")
 
 
 def _condition(

@@ -14,7 +14,7 @@ import pandas as pd
 from ganlab.config import Config
 from ganlab.run import Run
 from ganlab.study import statistics
-from ganlab.study.plan import Planned, Study
+from ganlab.study.plan import Planned, Study, StudyError
 from ganlab.study.statistics import CONTROL, MARGIN
 
 DIGITS = 6  # of every number in a table
@@ -64,6 +64,8 @@ def _row(planned: Planned, study: Study) -> dict[str, Any]:
         return row
     run = Run(planned.path)
     found, history = run.metrics, run.history
+    if history.empty:
+        raise StudyError(f"{planned.path} has metrics.json and no history.csv: restore it, or delete the run's folder")
     scores = evaluation(found)
     first, *others = study.judges
     distances = training_distances(history, config).dropna()
@@ -176,9 +178,9 @@ def takeoff(runs: pd.DataFrame) -> pd.DataFrame:
 
 def latent_sizes(runs: pd.DataFrame, study: Study) -> pd.DataFrame:
     """Gaussian's distance at each latent size over that at the largest, in conditions that differ in the size alone:
-    judge, latent_dim, over (the largest), n, ratio, low, high (95 % for all sizes at once)."""
+    judge, latent_dim, over (the largest), n, n_over, ratio, low, high (95 % for all sizes at once)."""
     known = family(study)
-    columns = ["judge", "latent_dim", "over", "n", "ratio", "low", "high"]
+    columns = ["judge", "latent_dim", "over", "n", "n_over", "ratio", "low", "high"]
     done = runs[(runs["status"] == "done") & runs["condition"].isin(known) & (runs["prior"] == CONTROL)]
     if done["latent_dim"].nunique() < 2:
         return pd.DataFrame(columns=columns)
@@ -187,7 +189,8 @@ def latent_sizes(runs: pd.DataFrame, study: Study) -> pd.DataFrame:
     largest = int(done["latent_dim"].max())
     for judge in study.judges:
         found = statistics.contrasts(sizes, outcome(judge), control=str(largest), robust=False)
-        found = statistics.as_ratios(found).rename(columns={"prior": "latent_dim"}).assign(judge=judge, over=largest)
+        found = statistics.as_ratios(found).assign(judge=judge, over=largest)
+        found = found.rename(columns={"prior": "latent_dim", "n_control": "n_over"})
         frames.append(found.astype({"latent_dim": int}).sort_values("latent_dim"))
     return pd.concat(frames, ignore_index=True)[columns]
 
