@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from ganlab.config import Config
-from ganlab.networks.classifier import MEAN, STD, Classifier, read_classifier
+from ganlab.errors import ConfigError
+from ganlab.networks.classifier import MEAN, STD, Classifier, ClassifierError, read_classifier
 from ganlab.networks.initial import normal
 
 SHIPPED = Path(__file__).with_name("feature_network.safetensors")
@@ -106,21 +107,28 @@ class ProjectedDiscriminator(nn.Module):
         return self.logit(self.features(images), labels)
 
 
-def feature_file(config: Config) -> Path:
-    return Path(config.feature_network or SHIPPED)
-
-
 def looked_through(config: Config) -> dict[str, str] | None:
-    """Name and SHA-256 of the network that D looks through; None if it sees the pixels themselves."""
+    """Name and SHA-256 of the network that D looks through; None if it sees the pixels themselves.
+
+    Raises ``ConfigError`` if its file is missing or damaged.
+    """
     if config.discriminator != "projected":
         return None
-    file = feature_file(config)
+    file, _ = _feature_network(config)
     return {"name": file.stem, "sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
 
 
 def projected_discriminator(config: Config) -> ProjectedDiscriminator:
     """Heads of ``d_channels`` on the feature network of the config.
 
-    Raises ``ClassifierError`` if its file is missing or damaged.
+    Raises ``ConfigError`` if its file is missing or damaged.
     """
-    return ProjectedDiscriminator(FeatureNetwork(read_classifier(feature_file(config))), config)
+    return ProjectedDiscriminator(FeatureNetwork(_feature_network(config)[1]), config)
+
+
+def _feature_network(config: Config) -> tuple[Path, Classifier]:
+    file = Path(config.feature_network or SHIPPED)
+    try:
+        return file, read_classifier(file)
+    except ClassifierError as error:
+        raise ConfigError(f"the feature network that D looks through: {error}") from None

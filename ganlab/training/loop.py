@@ -53,6 +53,7 @@ def train(config: Config, run: Run, data: ImageSet | None = None) -> Iterator[Ev
     data = data or load_data(config)
     _check_data(config, data)
     config = config.resolved(data.names, machine.precision(config.precision, machine.device(config.device)))
+    eyes = looked_through(config)  # a missing file is answered before the folder is touched
     with run.lock():
         run.check(config, data)
         if run.is_finished(config):
@@ -70,7 +71,7 @@ def train(config: Config, run: Run, data: ImageSet | None = None) -> Iterator[Ev
         yield from _busy(training, run, data)
         with stop_signals() as stop:
             yield from _epochs(training, run, data, stop, scorer)
-        yield _finish(training, run, data, began, scorer)
+        yield _finish(training, run, data, scorer, {"looked_through": eyes, "provenance": began})
 
 
 def _check_data(config: Config, data: ImageSet) -> None:
@@ -160,8 +161,11 @@ def _score(training: Training, run: Run, scorer: Scorer, row: dict[str, Any]) ->
     training.scoring_seconds += time.perf_counter() - started
 
 
-def _finish(training: Training, run: Run, data: ImageSet, began: dict[str, Any], scorer: Scorer | None) -> Event:
-    """Leaves the run's last checkpoint (more epochs can follow), its generator and, last of all, its metrics."""
+def _finish(training: Training, run: Run, data: ImageSet, scorer: Scorer | None, began: dict[str, Any]) -> Event:
+    """Leaves the run's last checkpoint (more epochs can follow), its generator and, last of all, its metrics.
+
+    began: what was known when the run began, and stands in its metrics.
+    """
     config = training.config
     run.write_checkpoint(training.state_dict())
     run.write_generator(training.gan.ema.network, config)
@@ -178,11 +182,10 @@ def _finish(training: Training, run: Run, data: ImageSet, began: dict[str, Any],
         "device": str(training.device),
         "scoring_seconds": round(training.scoring_seconds, 2),
         "final": {key: value for key, value in training.history[-1].items() if key not in CLOCK},
-        "looked_through": looked_through(config),
         "best": training.best,
         "scored": scorer.about() if scorer else None,
         "evaluation": _evaluation(run, config, (data, scorer.test)) if scored else None,
-        "provenance": began,
+        **began,
     }
     run.write_json("metrics.json", metrics)
     return _event(training, "finished", row=metrics)
