@@ -283,3 +283,12 @@ def test_d_parts_into_features_and_logit_before_it_compares_images(minibatch, fi
     images = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(logit(features(images)), d(images))
     assert logit[-2].weight is d[-2].weight
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_no_layer_is_one_that_onednn_computes_wrongly(preset):
+    """oneDNN issue 6035: on AVX2 a 1x1 convolution of stride 2 with under 8 input channels, channels last, is wrong."""
+    _, g, d = built(preset, g_channels=4, d_channels=4)
+    layers = [layer for network in (g, d) for layer in network.modules() if isinstance(layer, nn.Conv2d)]
+    wrong = [c for c in layers if c.kernel_size == (1, 1) and c.stride == (2, 2) and c.in_channels < 8]
+    assert not wrong
