@@ -1,11 +1,13 @@
-"""A busy machine: the pace of a run, and what one thread would do."""
+"""The machine: the pace of a run, what one thread would do, and the precision that it multiplies in."""
 
 import pytest
 import torch
 from conftest import TINY
 
+from ganlab import machine
 from ganlab.config import Config
 from ganlab.data import load_data
+from ganlab.errors import ConfigError
 from ganlab.run import Run
 from ganlab.training import loop, pace
 
@@ -56,3 +58,13 @@ def test_measuring_leaves_the_run_its_bits(tmp_path, monkeypatch):
             torch.set_num_threads(threads)
         weights.append(Run(tmp_path / name).read_generator()[0].state_dict())
     assert all(torch.equal(value, weights[1][key]) for key, value in weights[0].items())
+
+
+def test_bf16_is_refused_where_the_hardware_does_not_multiply_it(monkeypatch):
+    cpu = torch.device("cpu")
+    monkeypatch.setattr(machine, "native_precision", lambda device: "fp32")
+    with pytest.raises(ConfigError, match="precision is bf16.*25 times slower.*use precision auto or fp32"):
+        machine.precision("bf16", cpu)
+    assert machine.precision("auto", cpu) == "fp32"
+    monkeypatch.setattr(machine, "native_precision", lambda device: "bf16")
+    assert machine.precision("bf16", cpu) == machine.precision("auto", cpu) == "bf16"
