@@ -1,6 +1,7 @@
 """The machine: its device, the precision that it multiplies in, and the provenance of a result."""
 
 import datetime
+import os
 import platform
 import re
 import subprocess
@@ -65,7 +66,9 @@ def provenance() -> dict[str, Any]:
 
 
 def _commit() -> str | None:
-    """The checkout's commit, with ``+`` if it has changes; None outside a checkout."""
+    """The checkout's commit, with ``+`` if it has changes. Outside a checkout, as in a container: ``GANLAB_COMMIT``."""
+    if given := os.environ.get("GANLAB_COMMIT"):
+        return given
     here = Path(__file__).parent
     try:
         asked = [["rev-parse", "--short=12", "HEAD"], ["status", "--porcelain", "--untracked-files=no"]]

@@ -14,6 +14,7 @@ import pandas as pd
 import torch
 from torch import nn
 
+from ganlab import machine
 from ganlab.combinations import KIN
 from ganlab.config import DATASETS, Config
 from ganlab.data import ImageSet, load, load_data
@@ -69,7 +70,7 @@ def evaluate_run(
         )
     asked = [features.get(name) for name in extractors or config.final_judges()]  # a wrong name is answered at once
     train, test = real or references(config)
-    table = evaluate(judged(run, train, n, best, images), train, test, asked)
+    table = evaluate(judged(run, train, n, best, images), train, test, asked, machine.device("auto"))
     return table.assign(**{TRAINED_AGAINST: table["extractor"].isin(kin)})
 
 
@@ -96,7 +97,11 @@ def references(config: Config, train: ImageSet | None = None) -> tuple[ImageSet,
 
 
 def evaluate(
-    generated: torch.Tensor, train: ImageSet, test: ImageSet | None, extractors: list[str | Extractor]
+    generated: torch.Tensor,
+    train: ImageSet,
+    test: ImageSet | None,
+    extractors: list[str | Extractor],
+    device: str | torch.device = "cpu",
 ) -> pd.DataFrame:
     """generated: uint8 (N, 3, R, R). One row a metric, columns ``COLUMNS``; low and high bound a 95 % interval.
 
@@ -118,8 +123,9 @@ def evaluate(
     rows = [_row("duplicate_rate", metrics.duplicate_rate, "pixels", train.split, generated, real)]
     for name in extractors:
         extractor = features.get(name) if isinstance(name, str) else name
-        parts = (reference_features(extractor, data) if data else None for data in (train, test))
-        seen = Seen(extractor, extractor.features(generated[: extractor.samples]), *parts)
+        parts = [extractor.features(generated[: extractor.samples], device=device)]
+        parts += [reference_features(extractor, data, device) if data else None for data in (train, test)]
+        seen = Seen(extractor, *(part if part is None else part.to(device) for part in parts))
         rows += [*_distances(seen), *_classes(seen, train, test)]
     if train.source == "made":
         rows += _modes(generated, train)
@@ -134,6 +140,7 @@ class Scorer:
 
     def __init__(self, config: Config, train: ImageSet, test: ImageSet | None) -> None:
         self.config, self.test = config, test
+        self.device = machine.device(config.device)
         self.extractor = features.get(config.eval_extractor)
         self.train = replace(train, images=train.images[:SAMPLES], labels=train.labels[:SAMPLES])
         self.latents = evaluation_latents(config, config.eval_samples)
@@ -142,25 +149,25 @@ class Scorer:
     @cached_property
     def reference(self) -> torch.Tensor:
         """Features of the training images: only when they are needed, the first step need not wait for them."""
-        return reference_features(self.extractor, self.train)
+        return reference_features(self.extractor, self.train, self.device).to(self.device)
 
     def __call__(self, generator: nn.Module) -> dict[str, float]:
         """The ``scores`` of the generator in evaluation mode."""
-        return self.scores(generate(generator, self.latents, self.labels), next(generator.parameters()).device)
+        return self.scores(generate(generator, self.latents, self.labels))
 
-    def scores(self, images: torch.Tensor, device: torch.device | str = "cpu") -> dict[str, float]:
+    def scores(self, images: torch.Tensor) -> dict[str, float]:
         """``fd``, ``kid``, ``precision``, ``recall`` and, of an extractor with classes, ``is``.
 
         Precision and recall stand against as many training images as there are generated ones.
         """
-        found = self.extractor.features(images, device=device)
-        size = min(len(found), len(self.reference)) // 2
+        found, reference = self.extractor.features(images, device=self.device).to(self.device), self.reference
+        size = min(len(found), len(reference)) // 2
         scores = {
-            "fd": metrics.frechet_distance(found, self.reference),
-            "kid": metrics.kernel_distance(found, self.reference, 20, size).value,
+            "fd": metrics.frechet_distance(found, reference),
+            "kid": metrics.kernel_distance(found, reference, 20, size).value,
         }
-        if len(self.reference) >= FEWEST:
-            near = metrics.precision_recall_density_coverage(self.reference[: len(found)], found)
+        if len(reference) >= FEWEST:
+            near = metrics.precision_recall_density_coverage(reference[: len(found)], found)
             scores |= {"precision": near.precision, "recall": near.recall}
         if self.extractor.head is not None:
             scores["is"] = metrics.inception_score(self.extractor.probabilities(found)).value

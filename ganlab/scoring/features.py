@@ -65,7 +65,9 @@ class Extractor:
         if isinstance(self.network, nn.Module):
             self.network.to(device).eval()
         size = batch_size or (self.batch_size if device.type == "cpu" else 256)
-        with tqdm(total=len(images), unit="image", desc=self.name, leave=False, disable=not sys.stderr.isatty()) as bar:
+        exact = torch.backends.cudnn.flags(enabled=True, allow_tf32=False)  # TF32 rounds to 10 bits
+        bar = tqdm(total=len(images), unit="image", desc=self.name, leave=False, disable=not sys.stderr.isatty())
+        with exact, bar:
             for part in images.split(size):
                 found.append(self._checked(self.network(self.prepare(part.cpu()).to(device)), len(part)))
                 bar.update(len(part))

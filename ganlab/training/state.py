@@ -72,8 +72,9 @@ class Training:
 
     def end_epoch(self) -> dict[str, float]:
         """Closes the epoch: its line of the history, fresh sums, a new order of the images."""
-        steps = self.step - (self.history[-1]["step"] if self.history else 0)
+        steps, started = self.step - (self.history[-1]["step"] if self.history else 0), time.perf_counter()
         means = Statistics(*(self.sums / steps).tolist())
+        self.seconds += time.perf_counter() - started  # a GPU may still have been at work
         self.epoch += 1
         row = {
             "epoch": self.epoch,

@@ -20,6 +20,7 @@ from ganlab.networks.ema import Ema
 from ganlab.training import losses
 from ganlab.training.augment import augment, augment_real
 from ganlab.training.losses import feature_matching, gradient_penalty, squared_gradient
+from ganlab.training.recorded import Recorded
 
 STREAMS = ("data", "augment", "prior", "dropout")  # and "init", which is drawn from once
 COMPILER = "inductor"  # of torch.compile
@@ -63,17 +64,25 @@ class Gan:
         if config.compile:
             for network in (self.g, self.d):
                 network.compile(backend=COMPILER)  # in place: the names of the weights stay
-        betas = (config.beta1, config.beta2)
-        self.g_optimiser = torch.optim.Adam(self.g.parameters(), config.g_lr, betas, fused=True)
-        self.d_optimiser = torch.optim.Adam(self.d.parameters(), config.d_lr, betas, fused=True)
+        on_gpu = self.device.type == "cuda"
+        adam = {"betas": (config.beta1, config.beta2), "fused": True, "capturable": on_gpu}
+        self.g_optimiser = torch.optim.Adam(self.g.parameters(), config.g_lr, **adam)
+        self.d_optimiser = torch.optim.Adam(self.d.parameters(), config.d_lr, **adam)
         self.loss = losses.get(config.loss, config.real_label, config.fake_label)
         self.prior = priors.get(config.prior, config.arm)
+        recorded = on_gpu and not config.compile  # torch.compile has its own ways
+        self.updates = Recorded(self._updates, self.streams.values()) if recorded else self._updates
 
     def step(self, batches: Iterator[Batch], images_seen: int) -> Statistics:
         """One step on the next ``d_steps`` batches; images_seen: how many, these included, the run has seen."""
+        statistics = self.updates([next(batches) for _ in range(self.config.d_steps)])
+        self.ema.update(images_seen, self.config.batch_size * self.config.d_steps)
+        return statistics
+
+    def _updates(self, batches: list[Batch]) -> Statistics:
+        """D on each batch, then G against the last."""
         config, n = self.config, self.config.batch_size
-        for _ in range(config.d_steps):
-            images, labels = next(batches)  # the generated images get the labels of the real ones
+        for images, labels in batches:  # the generated images get the labels of the real ones
             real = to_float(images).to(memory_format=torch.channels_last)
             real = augment_real(real, config.real_augment, self.streams["augment"])
             latents = self.prior.sample(n, config.latent_dim, self.streams["prior"])
@@ -88,7 +97,6 @@ class Gan:
             g_loss = self._frozen_generator_step(*maps, labels)
         else:
             g_loss = self.generator_step(fake, real, labels)
-        self.ema.update(images_seen, n * config.d_steps)
         return Statistics(d.loss_real, d.loss_fake, d.penalty, g_loss, d.acc_real, d.acc_fake)
 
     def discriminator_step(
