@@ -59,7 +59,7 @@ def test_the_shipped_study_is_the_protocols():
     plan = study.read("noise-study")
     counts = {condition.name: len(plan.of(condition.name)) for condition in plan.conditions}
     assert counts == {"P1": 48, "S1": 24, "P2": 96, "S2-d2": 9, "S2-d8": 9, "S2-d32": 9, "S2-d100": 9, "S3": 24}
-    assert len(plan.of("S2")) == 36 and len(plan.of("")) == len(plan.runs) == 228
+    assert len(plan.of("S2")) == 36 and len(plan.of("")) == len(plan.runs) == 244
     assert plan.judges == ("cifar_resnet", "efficientnet_lite0") and plan.margin == 1.1
     assert (ROOT / plan.protocol).exists()
     with pytest.raises(ConfigError, match="unknown condition 'P3': valid are P1, S1, P2"):
