@@ -7,6 +7,7 @@ from conftest import TINY
 from ganlab.config import Config
 from ganlab.data import load, load_data
 from ganlab.presets import PRESETS
+from ganlab.priors import PRIORS
 from ganlab.run import Run
 from ganlab.scoring.evaluate import evaluate
 from ganlab.training.loop import train
@@ -47,6 +48,12 @@ def test_a_recorded_step_is_the_step_itself(exact, preset):
     for name, stream in one.gan.streams.items():
         assert torch.equal(stream.get_state(), other.gan.streams[name].get_state()), name
     assert one.sums.isfinite().all()
+
+
+@pytest.mark.parametrize("prior", PRIORS)
+def test_every_prior_feeds_a_recorded_step(prior):
+    trained_on = trained(Config.from_preset("conv-noise", **NARROW, prior=prior), WARM_UP + 2, recorded=True)
+    assert trained_on.sums.isfinite().all()
 
 
 @pytest.mark.parametrize("preset", ["fast", "conv-noise", "sngan-resnet"])

@@ -75,17 +75,21 @@ class Gan:
 
     def step(self, batches: Iterator[Batch], images_seen: int) -> Statistics:
         """One step on the next ``d_steps`` batches; images_seen: how many, these included, the run has seen."""
-        statistics = self.updates([next(batches) for _ in range(self.config.d_steps)])
-        self.ema.update(images_seen, self.config.batch_size * self.config.d_steps)
+        config = self.config
+        inputs = [
+            (*next(batches), self.prior.sample(config.batch_size, config.latent_dim, self.streams["prior"]))
+            for _ in range(config.d_steps)
+        ]
+        statistics = self.updates(inputs)
+        self.ema.update(images_seen, config.batch_size * config.d_steps)
         return statistics
 
-    def _updates(self, batches: list[Batch]) -> Statistics:
-        """D on each batch, then G against the last."""
-        config, n = self.config, self.config.batch_size
-        for images, labels in batches:  # the generated images get the labels of the real ones
+    def _updates(self, inputs: list[tuple[torch.Tensor, torch.Tensor | None, torch.Tensor]]) -> Statistics:
+        """D on each batch, then G against the last. inputs: (images, labels, latents (n, d)) of each batch."""
+        config = self.config
+        for images, labels, latents in inputs:  # the generated images get the labels of the real ones
             real = to_float(images).to(memory_format=torch.channels_last)
             real = augment_real(real, config.real_augment, self.streams["augment"])
-            latents = self.prior.sample(n, config.latent_dim, self.streams["prior"])
             with self.autocast():
                 fake = self.g(latents, labels)
             if self.d.frozen_features:
