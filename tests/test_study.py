@@ -55,10 +55,10 @@ def wait_until(condition, seconds: float = 120) -> None:
 # --- the plan -------------------------------------------------------------------------------------------------------
 
 
-def test_the_shipped_study_is_the_protocols():
-    plan = study.read("noise-study")
+def test_the_shipped_study_is_the_protocols(tmp_path):
+    plan = study.read("noise-study", tmp_path / "new")
     counts = {condition.name: len(plan.of(condition.name)) for condition in plan.conditions}
-    assert counts == {"P1": 48, "S1": 24, "P2": 96, "S2-d2": 9, "S2-d8": 9, "S2-d32": 9, "S2-d100": 9, "S3": 24}
+    assert counts == {"P1": 64, "S1": 24, "P2": 96, "S2-d2": 9, "S2-d8": 9, "S2-d32": 9, "S2-d100": 9, "S3": 24}
     assert len(plan.of("S2")) == 36 and len(plan.of("")) == len(plan.runs) == 244
     assert plan.judges == ("cifar_resnet", "efficientnet_lite0") and plan.margin == 1.1
     assert (ROOT / plan.protocol).exists()
@@ -66,20 +66,20 @@ def test_the_shipped_study_is_the_protocols():
         plan.of("P3")
 
 
-def test_no_two_runs_of_the_shipped_study_are_the_same_run():
-    runs = study.read("noise-study").runs
+def test_no_two_runs_of_the_shipped_study_are_the_same_run(tmp_path):
+    runs = study.read("noise-study", tmp_path / "new").runs
     assert len({run.config.identity("") for run in runs}) == len(runs)
     assert len({run.path for run in runs}) == len(runs)
 
 
-def test_a_study_that_is_broken_off_is_a_smaller_study():
-    runs = study.read("noise-study").of("P1")
-    for place in range(6):
+def test_a_study_that_is_broken_off_is_a_smaller_study(tmp_path):
+    runs = study.read("noise-study", tmp_path / "new").of("P1")
+    for place in range(8):
         here = runs[place * 8 : place * 8 + 8]
         assert [run.prior for run in here].count("gaussian") == 2
         assert {run.seed for run in here if run.prior != "gaussian"} == {place}
         assert len({run.prior for run in here}) == 7
-    assert [run.seed for run in runs if run.prior == "gaussian"] == list(range(12))
+    assert [run.seed for run in runs if run.prior == "gaussian"] == list(range(16))
 
 
 def test_runs_of_a_block_differ_in_nothing_but_prior_and_seed():
@@ -98,6 +98,23 @@ def test_a_prior_may_have_a_scaling_of_its_own():
         ("exponential-raw", "exponential", "raw"),
         ("exponential-centred", "exponential", "centred"),
     }
+
+
+def test_finished_pilot_runs_are_control_runs_too(tmp_path):
+    """They count, and nobody trains them: a folder without metrics is no run. One of other settings is refused."""
+    about = ONE[0] | {"priors": ["gaussian", "uniform"], "pilot": "pilot/a"}
+    config = read(tmp_path, [about]).runs[0].config
+    for seed, metrics in ((0, True), (7, True), (8, False)):
+        run = Run(tmp_path / f"pilot/a/gaussian-s{seed}")
+        run.write_json("config.json", {"config": config.replace(seed=seed).to_dict()})
+        if metrics:
+            run.write_json("metrics.json", {"epochs": config.epochs})
+    runs = read(tmp_path, [about]).runs
+    assert [(run.prior, run.seed, run.status) for run in runs] == [
+        ("gaussian", 0, "left"), ("uniform", 0, "left"), ("gaussian", 0, "done"), ("gaussian", 7, "done"),
+    ]  # fmt: skip
+    with pytest.raises(StudyError, match="is no control run of condition a .g_lr"):
+        read(tmp_path, [about], {"g_lr": 1e-3})
 
 
 PLAIN = "{name: a, priors: [gaussian], seeds: [0]}"

@@ -31,7 +31,7 @@ def primary(
     """A condition's distances as ratios to Gaussian's: a panel a judge, a row a prior, a dot a run, a bar the
     simultaneous 95 % interval, the margin shaded. Gaussian has a row of its own: its runs against their mean.
 
-    runs: a column log_fd_<judge>, each run's distance relative to its class is drawn. verdicts: ratio, low, high.
+    runs: a column log_fd_<judge>; drawn relative to Gaussian of the same class and machine. verdicts: ratio, low, high.
     """
     here = runs[(runs["condition"] == condition) & (runs["status"] == "done")]
     found = verdicts[verdicts["condition"] == condition]
@@ -59,11 +59,11 @@ def primary(
 
 
 def _ratios(runs: pd.DataFrame, value: str) -> pd.DataFrame:
-    """Each run's distance over the geometric mean of Gaussian's in its class: prior, ratio."""
-    known = runs.dropna(subset=value)
-    control = known[known["prior"] == CONTROL].groupby("class")[value].mean()
-    known = known[known["class"].isin(control.index)]
-    ratio = np.exp(known[value].to_numpy(float) - control.loc[known["class"]].to_numpy())
+    """Each run's distance over the geometric mean of Gaussian's in its class and on its machine: prior, ratio."""
+    known, block = runs.dropna(subset=value), ["class", "machine"]
+    control = known[known["prior"] == CONTROL].groupby(block)[value].mean().rename("control").reset_index()
+    known = known.merge(control, on=block)
+    ratio = np.exp(known[value].to_numpy(float) - known["control"].to_numpy())
     return pd.DataFrame({"prior": known["prior"].to_numpy(), "ratio": ratio})
 
 

@@ -1,7 +1,7 @@
 """A study's plan: a YAML file becomes a list of runs. What is done is read from the runs' folders alone."""
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ ALL = "all"  # the block of a run on every class
 STATES = ("done", "running", "half done", "left", "failed")
 STUDY_KEYS = ("protocol", "outcome", "judges", "margin", "order", "settings", "conditions", "notebooks",
               "predictions", "swap")  # fmt: skip
-CONDITION_KEYS = ("name", "title", "settings", "blocks", "priors", "seeds", "control_seeds")
+CONDITION_KEYS = ("name", "title", "settings", "blocks", "priors", "seeds", "control_seeds", "pilot")
 OUTCOME = {"metric": "fd", "last_scores": 5}
 
 
@@ -222,9 +222,29 @@ def _condition(
                 raise ConfigError(f"condition {name}: {error}") from None
             shown = block or ("-".join(config.classes) or ALL)
             runs.append((place, Planned(name, shown, prior, seed, config, folder / f"{prior}-s{seed}")))
+    if about.get("pilot"):
+        runs += _pilot(root.parent / str(about["pilot"]), [run for _, run in runs])
     named = tuple(dict.fromkeys(run.block for _, run in runs))
     title = str(about.get("title", name))
     return Condition(name, title, named, tuple(treatments), tuple(seeds), tuple(control_seeds)), runs
+
+
+def _pilot(folder: Path, runs: list[Planned]) -> list[tuple[int, Planned]]:
+    """The finished runs of the pilot in that folder, as control runs of the block whose class they were trained on.
+
+    Raises ``StudyError`` for a run of other settings than the control's."""
+    found = []
+    for path in sorted(folder.glob(f"{CONTROL}-s*")):
+        run = Run(path)
+        if not run.finished_epochs:
+            continue
+        config = run.config
+        twin = next((each for each in runs if each.prior == CONTROL and each.config.classes == config.classes), None)
+        differs = config.differences(twin.config.replace(seed=config.seed)) if twin else [f"classes {config.classes}"]
+        if differs:
+            raise StudyError(f"{path} is no control run of condition {runs[0].condition} ({'; '.join(differs)})")
+        found.append((len(runs), replace(twin, seed=config.seed, config=config, path=path)))
+    return found
 
 
 def _treatment(entry: Any, settings: dict[str, Any]) -> tuple[str, dict[str, Any]]:

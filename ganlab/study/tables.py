@@ -80,7 +80,8 @@ def _row(planned: Planned, study: Study) -> dict[str, Any]:
     row["images_seen"] = found["images_seen"]
     row |= _takeoff(history, row["agreement"])
     about = found["provenance"]
-    return row | {"machine": about["cpu"], "arithmetic": found["precision"], "threads": about["threads"]}
+    machine = about["cpu"] if found["device"] == "cpu" else about["gpu"]
+    return row | {"machine": machine, "arithmetic": found["precision"], "threads": about["threads"]}
 
 
 def _takeoff(history: pd.DataFrame, agreement: float) -> dict[str, Any]:
@@ -126,25 +127,24 @@ def histories(study: Study, condition: str) -> pd.DataFrame:
 
 
 def verdicts(runs: pd.DataFrame, judges: Sequence[str], margin: float = MARGIN) -> pd.DataFrame:
-    """condition, judge, prior, n, n_control, ratio, low, high, verdict; the same interval with robust errors, and with
-    the machine as a factor (NaN where one machine did all)."""
+    """condition, judge, prior, n, n_control, ratio, low, high, verdict; the same interval with robust errors.
+
+    Where several machines took part, each has a level of its own in the model, and ``pooled_ratio``, ``pooled_low`` and
+    ``pooled_high`` are what comes out without that (NaN where one machine did all)."""
     frames = []
     for condition, rows in _done(runs):
         for judge in judges:
             value = outcome(judge)
-            found = statistics.as_ratios(statistics.contrasts(rows, value))
-            found = found.assign(
-                verdict=[statistics.verdict(row.low, row.high, margin) for row in found.itertuples()]
-            )
-            other = pd.DataFrame(columns=["prior", "ratio", "low", "high"])
-            if "machine" in rows and rows["machine"].nunique() > 1:
-                other = statistics.as_ratios(statistics.contrasts(rows, value, factor="machine", robust=False))
-            other = other[["prior", "ratio", "low", "high"]].add_prefix("machine_")
-            found = found.merge(other, "left", left_on="prior", right_on="machine_prior").drop(columns="machine_prior")
+            found = statistics.as_ratios(statistics.contrasts(rows, value, factor="machine"))
+            found["verdict"] = [statistics.verdict(row.low, row.high, margin) for row in found.itertuples()]
+            names = {name: f"pooled_{name}" for name in ("ratio", "low", "high")}
+            if rows["machine"].nunique() > 1:
+                pooled = statistics.as_ratios(statistics.contrasts(rows, value, robust=False))
+                found = found.merge(pooled[["prior", *names]].rename(columns=names), on="prior", how="left")
             frames.append(found.assign(condition=condition, judge=judge))
     columns = ["condition", "judge", "prior", "n", "n_control", "ratio", "low", "high", "verdict",
-               "robust_low", "robust_high", "machine_ratio", "machine_low", "machine_high"]  # fmt: skip
-    return pd.concat(frames, ignore_index=True)[columns] if frames else pd.DataFrame(columns=columns)
+               "robust_low", "robust_high", "pooled_ratio", "pooled_low", "pooled_high"]  # fmt: skip
+    return pd.concat(frames, ignore_index=True).reindex(columns=columns) if frames else pd.DataFrame(columns=columns)
 
 
 def secondary(runs: pd.DataFrame) -> pd.DataFrame:
@@ -153,7 +153,7 @@ def secondary(runs: pd.DataFrame) -> pd.DataFrame:
     for condition, here in _done(runs):
         for metric in SECONDARY:
             means = here.groupby("prior")[metric].mean()
-            for found in statistics.contrasts(here, metric, robust=False).itertuples():
+            for found in statistics.contrasts(here, metric, factor="machine", robust=False).itertuples():
                 rows.append(
                     (condition, metric, found.prior, found.n, means[found.prior], means[CONTROL],
                      found.estimate, found.low, found.high)
@@ -188,7 +188,7 @@ def latent_sizes(runs: pd.DataFrame, study: Study) -> pd.DataFrame:
     frames = []
     largest = int(done["latent_dim"].max())
     for judge in study.judges:
-        found = statistics.contrasts(sizes, outcome(judge), control=str(largest), robust=False)
+        found = statistics.contrasts(sizes, outcome(judge), factor="machine", control=str(largest), robust=False)
         found = statistics.as_ratios(found).assign(judge=judge, over=largest)
         found = found.rename(columns={"prior": "latent_dim", "n_control": "n_over"})
         frames.append(found.astype({"latent_dim": int}).sort_values("latent_dim"))
