@@ -26,7 +26,7 @@ EXIT_CODES = {
     143: "stopped by SIGTERM",
 }
 # What the parameters cell of the experiment names; every other field of Config goes into its ``settings``.
-NOTEBOOK_PARAMETERS = ("preset", "dataset", "classes", "prior", "arm", "latent_dim", "epochs", "seed")
+NOTEBOOK_PARAMETERS = ("preset", "dataset", "classes", "prior", "scaling", "latent_dim", "epochs", "seed")
 
 Options = dict[str, Any]
 
@@ -100,8 +100,8 @@ def experiment(options: Options) -> None:
 
 
 def _default_out(config: Config) -> Path:
-    """results/runs/<data>-<classes>-<preset>-<prior>-<arm>-s<seed>. To vary more, give --out."""
-    words = [Path(config.dataset).name, *config.classes, config.preset, config.prior, config.arm, f"s{config.seed}"]
+    """results/runs/<data>-<classes>-<preset>-<prior>-<scaling>-s<seed>. To vary more, give --out."""
+    words = [Path(config.dataset).name, *config.classes, config.preset, config.prior, config.scaling, f"s{config.seed}"]
     return Path("results/runs") / "-".join(words)
 
 

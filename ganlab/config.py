@@ -19,10 +19,11 @@ from ganlab.choices import AUGMENTATIONS, DISCRIMINATORS, EXTRACTORS, GENERATORS
 from ganlab.combinations import COMBINATIONS
 from ganlab.errors import ConfigError, unknown
 from ganlab.presets import PRESETS
-from ganlab.priors import ARMS, PRIORS
+from ganlab.priors import PRIORS, SCALINGS
 
 NULL = "gaussian-null"  # in a study: Gaussian once more, with other training latents
 DATASETS = ("cifar10", "shapes")
+RENAMED = {"arm": "scaling"}  # what older runs call a field
 
 
 def _option(
@@ -51,7 +52,7 @@ class Config:
     limit: int = _option("data", 0, "use only the first N images of the selection; 0 means all", low=0)
 
     prior: str = _option("latent", "gaussian", "distribution of the latent z", choices=PRIORS)
-    arm: str = _option("latent", "standardised", "mean 0 and variance 1, mean 0, or as it comes", choices=ARMS)
+    scaling: str = _option("latent", "standardised", "mean 0 and variance 1, mean 0, or as it comes", choices=SCALINGS)
     latent_dim: int = _option("latent", 100, "number of latent coordinates", low=1)
 
     conditional: bool = _option("networks", False, "G and D know the class: its norms, its projection")
@@ -160,6 +161,7 @@ class Config:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Config":
         """A config from plain values (JSON, a command line). Raises ``ConfigError`` for an unknown key."""
+        values = {RENAMED.get(key, key): value for key, value in values.items()}
         names = [option.name for option in fields(cls)]
         for key in values:
             if key not in names:

@@ -25,7 +25,7 @@ class SampleError(GanlabError):
 def evaluation_latents(config: Config, n: int = SNAPSHOT_IMAGES) -> torch.Tensor:
     """(n, d) latents of the run's own prior, from uniforms that all runs of one latent size share."""
     stream = torch.Generator().manual_seed(EVALUATION_SEED)
-    return priors.get(config.prior, config.arm).icdf(priors.uniforms(n, config.latent_dim, stream))
+    return priors.get(config.prior, config.scaling).icdf(priors.uniforms(n, config.latent_dim, stream))
 
 
 def labels_in_turn(config: Config, n: int, classes: list[str] | None = None) -> torch.Tensor | None:
@@ -63,7 +63,7 @@ def sample(run: Run, n: int, seed: int = 0, best: bool = False, classes: list[st
     """
     generator, config = run.read_generator(best)
     stream = torch.Generator().manual_seed(seed)
-    latents = priors.get(config.prior, config.arm).sample(n, config.latent_dim, stream)
+    latents = priors.get(config.prior, config.scaling).sample(n, config.latent_dim, stream)
     return generate(generator, latents, labels_in_turn(config, n, classes))
 
 
@@ -133,7 +133,7 @@ def interpolations(generator: nn.Module, config: Config, strips: int = 4, steps:
 
     ``steps`` images a strip; a conditional run draws each strip of one class.
     """
-    prior, stream = priors.get(config.prior, config.arm), _fixed_stream()
+    prior, stream = priors.get(config.prior, config.scaling), _fixed_stream()
     start, end = (priors.uniforms(strips, config.latent_dim, stream) for _ in range(2))
     shares = np.linspace(0, 1, steps)
     latents = torch.stack([prior.interpolate(start, end, float(t)) for t in shares], 1).flatten(0, 1)
@@ -146,7 +146,7 @@ def along_directions(generator: nn.Module, config: Config, k: int = 5, steps: in
 
     Moves go up to ``REACH`` standard deviations of a coordinate to either side.
     """
-    prior = priors.get(config.prior, config.arm, config.latent_dim)
+    prior = priors.get(config.prior, config.scaling, config.latent_dim)
     latent = prior.sample(1, config.latent_dim, _fixed_stream())
     ways = directions(generator, min(k, config.latent_dim))[0]
     moves = np.linspace(-REACH, REACH, steps).tolist()
@@ -160,7 +160,7 @@ def truncations(
 ) -> dict[float, torch.Tensor]:
     """share -> 10 images uint8: what is drawn when truncation keeps that share of every coordinate; empty for a prior
     without truncation."""
-    prior = priors.get(config.prior, config.arm)
+    prior = priors.get(config.prior, config.scaling)
     if not prior.truncatable:
         return {}
     uniforms, labels = priors.uniforms(10, config.latent_dim, _fixed_stream()), labels_in_turn(config, 10)
@@ -169,7 +169,7 @@ def truncations(
 
 def journey(generator: nn.Module, config: Config, images: int = 5, frames: int = 18) -> list[torch.Tensor]:
     """A uint8 (images, 3, R, R) a frame: each latent on its way to the next, the last to the first."""
-    prior = priors.get(config.prior, config.arm)
+    prior = priors.get(config.prior, config.scaling)
     start = priors.uniforms(images, config.latent_dim, _fixed_stream())
     labels = labels_in_turn(config, images)
     shares = np.linspace(0, 1, frames, endpoint=False)

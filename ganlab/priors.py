@@ -17,17 +17,17 @@ if TYPE_CHECKING:
     import torch
 
 TINY = 2.0**-53  # uniforms are kept this far from 0 and 1, so that every latent is finite
-ARMS = ("standardised", "centred", "raw")
+SCALINGS = ("standardised", "centred", "raw")
 
 
 @dataclass(frozen=True)
 class Prior:
-    """A distribution of latents. ``mean`` and ``std`` are those of one coordinate, after the arm was applied.
+    """A distribution of latents. ``mean`` and ``std`` are those of one coordinate, after the scaling was applied.
 
     raw_mean, raw_std: of one raw coordinate; nan where they depend on d, until ``at(d)`` takes them from ``moments``
     discrete: finitely or countably many values. symmetric: z and its mirror image about the mean have one law.
     unimodal: the density never rises on the way out from one point. iid: coordinates are independent
-    arm: what is done to the raw values, z = (raw - shift) / scale
+    scaling: what is done to the raw values, z = (raw - shift) / scale
     """
 
     name: str
@@ -39,7 +39,7 @@ class Prior:
     unimodal: bool = True
     iid: bool = True
     moments: Callable[[int], tuple[float, float]] | None = None
-    arm: str = "raw"
+    scaling: str = "raw"
 
     @property
     def quantile(self) -> "Callable[[torch.Tensor], torch.Tensor]":
@@ -50,11 +50,11 @@ class Prior:
 
     @property
     def shift(self) -> float:
-        return 0.0 if self.arm == "raw" else self.raw_mean
+        return 0.0 if self.scaling == "raw" else self.raw_mean
 
     @property
     def scale(self) -> float:
-        return self.raw_std if self.arm == "standardised" else 1.0
+        return self.raw_std if self.scaling == "standardised" else 1.0
 
     @property
     def mean(self) -> float:
@@ -130,18 +130,18 @@ def uniforms(n: int, d: int, generator: "torch.Generator | None" = None) -> "tor
     return torch.rand(n, d, dtype=torch.float64, generator=generator, device=device)
 
 
-def get(name: str, arm: str = "standardised", d: int | None = None) -> Prior:
-    """The prior of that name under an arm: ``standardised`` (mean 0, variance 1), ``centred`` (mean 0) or ``raw``.
+def get(name: str, scaling: str = "standardised", d: int | None = None) -> Prior:
+    """The prior of that name under a scaling: ``standardised`` (mean 0, variance 1), ``centred`` (mean 0) or ``raw``.
 
     d: the number of latent coordinates. Only the ``mean`` and ``std`` of ``one_hot`` need it; latents never do.
 
-    Raises ``ConfigError`` for a name or an arm that does not exist, and for ``one_hot`` with d = 1.
+    Raises ``ConfigError`` for a name or a scaling that does not exist, and for ``one_hot`` with d = 1.
     """
     if name not in PRIORS:
         raise unknown("prior", name, PRIORS)
-    if arm not in ARMS:
-        raise unknown("arm", arm, ARMS)
-    prior = replace(PRIORS[name], arm=arm)
+    if scaling not in SCALINGS:
+        raise unknown("scaling", scaling, SCALINGS)
+    prior = replace(PRIORS[name], scaling=scaling)
     return prior if d is None else prior.at(d)
 
 

@@ -130,7 +130,7 @@ def presets(root: Path) -> Iterator[Result]:
             f"every preset, {len(done)} of {len(plan.runs)} runs, Frechet distance after {minutes:.1f} minutes",
             path.parent / "presets.ipynb",
             path.parent / "figures" / "race.png",
-            [f"{cell}: {with_interval(rows['fd'])}" for cell, rows in scores.groupby("cell", sort=False)],
+            [f"{name}: {with_interval(rows['fd'])}" for name, rows in scores.groupby("condition", sort=False)],
             "make presets",
             _newest([planned.path for planned in done]),
         )

@@ -125,7 +125,7 @@ def test_sample_writes_the_same_images_as_npz_and_as_png(finished_run, tmp_path,
 
 def test_samples_come_from_the_prior_that_the_run_was_trained_with(tmp_path):
     run = Run(tmp_path)
-    list(train(Config.from_preset("conv-noise", **TINY | {"prior": "bernoulli", "arm": "raw"}), run))
+    list(train(Config.from_preset("conv-noise", **TINY | {"prior": "bernoulli", "scaling": "raw"}), run))
     generator, config = run.read_generator()
     latents = priors.get("bernoulli", "raw").sample(8, config.latent_dim, torch.Generator().manual_seed(5))
     assert set(latents.unique().tolist()) == {0.0, 1.0}

@@ -20,7 +20,7 @@ from ganlab.study import comparison
 from ganlab.training.loop import train
 
 SETTINGS = TINY | {"epoch_images": 50, "eval_every": 1, "snapshot_epochs": [1]}  # 3 batches of 16, and 2 left over
-CELLS = [
+CONDITIONS = [
     {"name": "fast", "settings": {"preset": "fast"}, "priors": ["gaussian"], "seeds": [0, 1]},
     {"name": "t2", "settings": {"preset": "t2"}, "priors": ["gaussian"], "seeds": [0]},
     {
@@ -38,7 +38,7 @@ def plan(tmp_path_factory):
     folder = tmp_path_factory.mktemp("presets")
     file = folder / "small.yaml"
     file.write_text(yaml.safe_dump(
-        {"settings": SETTINGS, "notebooks": ["presets"], "order": "seeds", "conditions": CELLS}))  # fmt: skip
+        {"settings": SETTINGS, "notebooks": ["presets"], "order": "seeds", "conditions": CONDITIONS}))  # fmt: skip
     found = study.read(str(file), folder / "results")
     for planned in found.runs[:-1]:
         list(train(planned.config, Run(planned.path)))
@@ -56,19 +56,20 @@ def test_the_shipped_study_runs_every_preset_on_real_images_three_times():
     runs = study.read("presets").runs
     of_the_first_round = set(PRESETS) - {"sngan"}  # whose recipe was called fast then
     assert {p.config.preset for p in runs} == of_the_first_round and all(p.config.dataset == "cifar10" for p in runs)
-    assert all([p.seed for p in runs if p.condition == cell] == [0, 1, 2] for cell in {p.condition for p in runs})
+    for condition in {p.condition for p in runs}:
+        assert [p.seed for p in runs if p.condition == condition] == [0, 1, 2]
 
 
 def test_histories_add_up_the_minutes_and_name_the_scores_alike(plan):
     every = comparison.histories(plan)
     run = Run(plan.runs[0].path).history
-    ours = every[(every["cell"] == "fast") & (every["seed"] == 0)]
+    ours = every[(every["condition"] == "fast") & (every["seed"] == 0)]
     assert ours["minutes"].iloc[-1] == pytest.approx(run["seconds"].sum() / 60)
     assert ours["fd"].tolist() == run["fd"].tolist() and ours[list(comparison.SCORES)].notna().all(axis=None)
 
 
 def frame(rows: list[tuple]) -> pd.DataFrame:
-    return pd.DataFrame(rows, columns=["cell", "seed", "minutes", "images_seen", "fd"]).assign(
+    return pd.DataFrame(rows, columns=["condition", "seed", "minutes", "images_seen", "fd"]).assign(
         kid=0.0, precision=0.5, recall=0.25
     )
 
@@ -79,7 +80,7 @@ def test_the_mark_is_what_the_slowest_run_reached_and_the_nearest_scored_epoch_i
     every = frame(rows)
     assert comparison.mark(every, "minutes") == 2.2 and comparison.mark(every, "images_seen") == 280
     taken = comparison.at(every, "minutes", 2.2)
-    assert taken[["cell", "seed", "fd"]].values.tolist() == [["a", 0, 5.0], ["a", 1, 7.0], ["b", 0, 10.0]]
+    assert taken[["condition", "seed", "fd"]].values.tolist() == [["a", 0, 5.0], ["a", 1, 7.0], ["b", 0, 10.0]]
 
 
 def test_the_table_has_means_and_students_interval():
@@ -98,7 +99,7 @@ def test_intervals_end_where_no_score_can_lie():
 
 
 def test_about_counts_parameters_and_times_what_is_done(plan):
-    table = comparison.about(plan).set_index("cell")
+    table = comparison.about(plan).set_index("condition")
     assert table.loc["one-class", "classes"] == "warm-ring" and table.loc["fast", "seeds"] == 1
     assert table.loc["t2", "D parameters"] > 0 and table["seconds per epoch"].notna().all()
     assert set(table["images seen"]) == {96}
@@ -142,9 +143,9 @@ def test_the_notebook_shows_every_preset(plan, tmp_path):
                                                             "out": str(plan.root)}, quiet=True)  # fmt: skip
     assert problems(path, executed=True) == []
     said = nbformat.writes(nbformat.read(path, as_version=4))
-    assert all(f"**{cell['name']}**" in said for cell in CELLS) and "ConvTranspose2d 3 x 32 x 32" in said
+    assert all(f"**{condition['name']}**" in said for condition in CONDITIONS) and "ConvTranspose2d 3 x 32 x 32" in said
     tables = [pd.read_csv(plan.root / f"equal_{name}.csv") for name in ("minutes", "images")]
-    assert all(table["cell"].tolist() == ["fast", "t2", "one-class"] for table in tables)
+    assert all(table["condition"].tolist() == ["fast", "t2", "one-class"] for table in tables)
 
     figures = {path: path.read_bytes() for path in (plan.root / "figures").glob("*.png")} | {
         (plan.root / "corners.csv"): (plan.root / "corners.csv").read_bytes()

@@ -83,6 +83,11 @@ def test_identity_moves_with_what_decides_the_result_and_with_nothing_else():
     assert config.identity("data") != config.identity("other data")
 
 
+def test_a_run_that_is_older_than_a_fields_name_still_loads():
+    assert Config.from_dict({"arm": "raw"}).scaling == "raw"
+    assert Config().replace(scaling="centred").scaling == "centred"
+
+
 def test_a_whole_number_where_a_fraction_may_stand_is_the_same_run():
     whole, fraction = (Config.from_preset("nyu-wgan", gradient_penalty=value) for value in (10, 10.0))
     assert whole.identity("data") == fraction.identity("data")

@@ -1,4 +1,4 @@
-"""The priors are the distributions that they say they are, and an arm changes what it says it changes."""
+"""The priors are the distributions that they say they are, and a scaling changes what it says it changes."""
 
 import math
 from types import SimpleNamespace
@@ -89,11 +89,11 @@ def test_the_table_and_the_vocabulary_agree():
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("arm", priors.ARMS)
-def test_moments_are_within_sampling_error(name, arm):
+@pytest.mark.parametrize("scaling", priors.SCALINGS)
+def test_moments_are_within_sampling_error(name, scaling):
     # 4.5 standard errors, that of the variance from the draws' own fourth moment. Student's t has no fourth moment, so
     # that its band is wide; the next test is exact.
-    prior = priors.get(name, arm, 100)
+    prior = priors.get(name, scaling, 100)
     draws = prior.sample(DRAWS // 100, 100, seeded(2)).double().flatten()
     fourth = ((draws - prior.mean) ** 4).mean()
     assert draws.mean() == pytest.approx(prior.mean, abs=4.5 * prior.std / DRAWS**0.5)
@@ -114,7 +114,7 @@ def test_moments_are_the_integrals_of_the_quantile_function(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_arms_shift_and_scale_the_same_draws(name):
-    raw, centred, standardised = (priors.get(name, arm, 8) for arm in ("raw", "centred", "standardised"))
+    raw, centred, standardised = (priors.get(name, scaling, 8) for scaling in ("raw", "centred", "standardised"))
     u = priors.uniforms(50, 8, seeded(3))
     assert (standardised.mean, standardised.std) == pytest.approx((0, 1))
     assert (centred.mean, centred.std) == pytest.approx((0, raw.std))
@@ -179,11 +179,13 @@ def test_same_seed_same_draw_and_another_seed_another(name):
 
 
 @given(
-    u=st.lists(st.floats(0, 1), min_size=1, max_size=50), name=st.sampled_from(IID), arm=st.sampled_from(priors.ARMS)
+    u=st.lists(st.floats(0, 1), min_size=1, max_size=50),
+    name=st.sampled_from(IID),
+    scaling=st.sampled_from(priors.SCALINGS),
 )
 @settings(max_examples=200, deadline=None)
-def test_every_uniform_has_a_finite_latent_and_order_is_kept(u, name, arm):
-    latents = priors.get(name, arm).icdf(torch.tensor(sorted(u), dtype=torch.float64))
+def test_every_uniform_has_a_finite_latent_and_order_is_kept(u, name, scaling):
+    latents = priors.get(name, scaling).icdf(torch.tensor(sorted(u), dtype=torch.float64))
     assert latents.isfinite().all()
     assert latents.dtype == torch.float32
     assert (latents.diff() >= 0).all()
@@ -221,12 +223,12 @@ def test_one_hots_moments_and_values_depend_on_d(d):
     assert values == pytest.approx([-((d - 1) ** -0.5), (d - 1) ** 0.5])
 
 
-@pytest.mark.parametrize("arm", priors.ARMS)
-def test_one_hot_of_one_coordinate_is_refused(arm):
+@pytest.mark.parametrize("scaling", priors.SCALINGS)
+def test_one_hot_of_one_coordinate_is_refused(scaling):
     with pytest.raises(ConfigError, match="'one_hot' with latent_dim 1 .*at least 2"):
-        priors.get("one_hot", arm).sample(3, 1, seeded(0))
+        priors.get("one_hot", scaling).sample(3, 1, seeded(0))
     with pytest.raises(ConfigError, match="'one_hot' with latent_dim 1"):
-        priors.get("one_hot", arm, 1)
+        priors.get("one_hot", scaling, 1)
 
 
 # Fixed examples and one in a million: a path that keeps the prior always passes, one that does not stands out by far.
@@ -244,10 +246,10 @@ def test_interpolation_keeps_the_prior_all_the_way(name, seed, t):
 
 
 @pytest.mark.parametrize("name", NAMES)
-@given(seed=st.integers(0, 2**31), arm=st.sampled_from(priors.ARMS))
+@given(seed=st.integers(0, 2**31), scaling=st.sampled_from(priors.SCALINGS))
 @EVERY_PATH
-def test_interpolation_begins_and_ends_with_the_given_latents(name, seed, arm):
-    stream, prior = seeded(seed), priors.get(name, arm)
+def test_interpolation_begins_and_ends_with_the_given_latents(name, seed, scaling):
+    stream, prior = seeded(seed), priors.get(name, scaling)
     start, end = priors.uniforms(20, 10, stream), priors.uniforms(20, 10, stream)
     start[:5] *= 1e-13  # far out, where scores do not lead back to the bits of the uniforms
     end[5:10] *= 1e-13

@@ -93,7 +93,7 @@ def test_runs_of_a_block_differ_in_nothing_but_prior_and_seed():
 
 def test_a_prior_may_have_a_scaling_of_its_own():
     runs = study.read("noise-study").of("S1")
-    assert {(run.prior, run.config.prior, run.config.arm) for run in runs} == {
+    assert {(run.prior, run.config.prior, run.config.scaling) for run in runs} == {
         ("gaussian", "gaussian", "standardised"),
         ("exponential-raw", "exponential", "raw"),
         ("exponential-centred", "exponential", "centred"),
@@ -145,7 +145,7 @@ PLAIN = "{name: a, priors: [gaussian], seeds: [0]}"
         ("conditions: [{name: a, blocks: [a/b], priors: [gaussian], seeds: [0]}]", StudyError, "no plain name"),
         ("conditions: [{name: a, priors: [bernoulli, rademacher], seeds: [0]}]", StudyError,
          "rademacher is bernoulli under scaling standardised: keep one"),
-        ("conditions: [{name: a, priors: [exponential, {name: e, prior: exponential, arm: centred}], seeds: [0]}]",
+        ("conditions: [{name: a, priors: [exponential, {name: e, prior: exponential, scaling: centred}], seeds: [0]}]",
          StudyError, "e is exponential under scaling centred"),
         (f"margin: 0.9\nconditions: [{PLAIN}]", ConfigError, "margin is 0.9: give a ratio above 1"),
         (f"swap: {{conditions: [b]}}\nconditions: [{PLAIN}]", ConfigError, "unknown condition 'b'"),
@@ -162,7 +162,7 @@ def test_a_file_that_is_no_study_is_answered_in_one_sentence(tmp_path, text, err
 
 def test_raw_rademacher_is_another_prior_than_raw_bernoulli(tmp_path):
     names = ["gaussian", "bernoulli", "rademacher"]
-    plan = read(tmp_path, [{"name": "a", "priors": names, "seeds": [0], "settings": {"arm": "raw"}}])
+    plan = read(tmp_path, [{"name": "a", "priors": names, "seeds": [0], "settings": {"scaling": "raw"}}])
     assert [run.prior for run in plan.runs] == names
 
 

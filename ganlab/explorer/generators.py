@@ -51,7 +51,7 @@ def available(root: str | Path = "results") -> list[str]:
 @lru_cache(maxsize=32)
 def _read(folder: str, changed: int) -> LoadedGenerator:
     generator, config = Run(folder).read_generator()
-    return LoadedGenerator(generator, config, priors.get(config.prior, config.arm))
+    return LoadedGenerator(generator, config, priors.get(config.prior, config.scaling))
 
 
 def read(folder: str | Path) -> LoadedGenerator:

@@ -21,13 +21,14 @@ from ganlab.networks.generators import generate
 Trained = Mapping[str, tuple[nn.Module, Config]]
 
 
-def prior_shapes(names: Sequence[str], arm: str = "raw", d: int = 100, n: int = 20_000) -> Figure:
+def prior_shapes(names: Sequence[str], scaling: str = "raw", d: int = 100, n: int = 20_000) -> Figure:
     """One coordinate of each prior: a histogram of n draws, and the mean and the standard deviation."""
     order = in_order(names)
     with sns.axes_style("white"):
         figure, axes = new_figure(1, len(order), min(1.5 * len(order) + 0.2, 10.5), 1.7)
     for axis, name in zip(axes[0], order, strict=True):
-        z = priors.get(name, arm).sample(n // 10, d, torch.Generator().manual_seed(EVALUATION_SEED))[:, :10].flatten()
+        stream = torch.Generator().manual_seed(EVALUATION_SEED)
+        z = priors.get(name, scaling).sample(n // 10, d, stream)[:, :10].flatten()
         axis.hist(z.clamp(-4, 4).numpy(), bins=np.linspace(-4.1, 4.1, 42), color=colour(name), density=True)
         axis.set_title(name, fontsize=9)
         axis.set_xlabel(f"mean {float(z.mean()):.1f}, SD {float(z.std()):.1f}".replace("-0.0", "0.0"), fontsize=7.5)
@@ -54,7 +55,7 @@ def prior_grids(generators: Trained, n: int = 10) -> Figure:
 
 def strips(generator: nn.Module, config: Config, steps: int) -> torch.Tensor:
     """Images uint8 (3 steps, 3, R, R) between two latents: the path that keeps the prior, lerp, slerp."""
-    prior = priors.get(config.prior, config.arm)
+    prior = priors.get(config.prior, config.scaling)
     stream = torch.Generator().manual_seed(EVALUATION_SEED + 1)
     start, end = (priors.uniforms(1, config.latent_dim, stream) for _ in range(2))
     shares = np.linspace(0, 1, steps)

@@ -103,7 +103,7 @@ def show_first_run(plan: Any) -> None:
     if page.exists() or not Run(first.path).is_finished(first.config):
         return
     config, usual = first.config.to_dict(), Config.from_preset(first.config.preset).to_dict()
-    named = ("preset", "dataset", "classes", "prior", "arm", "latent_dim", "epochs", "seed")
+    named = ("preset", "dataset", "classes", "prior", "scaling", "latent_dim", "epochs", "seed")
     settings = {key: value for key, value in config.items() if key not in named and value != usual[key]}
     parameters = {key: config[key] for key in named} | {"out": str(first.path), "settings": settings}
     print(execute("experiment", page, parameters, quiet=True))

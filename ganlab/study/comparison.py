@@ -28,34 +28,35 @@ def done(study: Study) -> list[Planned]:
 
 
 def histories(study: Study) -> pd.DataFrame:
-    """Every epoch of every finished run, with ``cell``, ``seed``, ``minutes`` of training so far, and the scores
+    """Every epoch of every finished run, with ``condition``, ``seed``, ``minutes`` of training so far, and the scores
     (``SCORES``, NaN at an epoch that was not scored)."""
     frames = []
     for planned in done(study):
-        history = Run(planned.path).history.assign(cell=planned.condition, seed=planned.seed)
+        history = Run(planned.path).history.assign(condition=planned.condition, seed=planned.seed)
         frames.append(history.assign(minutes=history["seconds"].cumsum() / 60))
-    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=["cell", "seed", *MARKS, *SCORES])
+    columns = ["condition", "seed", *MARKS, *SCORES]
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns)
 
 
 def mark(every: pd.DataFrame, axis: str) -> float:
     """The largest value of ``minutes`` or ``images_seen`` that every run reached."""
-    return float(every.groupby(["cell", "seed"])[axis].max().min())
+    return float(every.groupby(["condition", "seed"])[axis].max().min())
 
 
 def at(every: pd.DataFrame, axis: str, value: float) -> pd.DataFrame:
     """Each run's scored epoch that lies nearest to ``value`` of ``minutes`` or ``images_seen``: a row a run."""
     scored = every.dropna(subset="fd").reset_index(drop=True)
-    nearest = (scored[axis] - value).abs().groupby([scored["cell"], scored["seed"]], sort=False).idxmin()
-    return scored.loc[nearest, ["cell", "seed", *MARKS, *SCORES]].reset_index(drop=True)
+    nearest = (scored[axis] - value).abs().groupby([scored["condition"], scored["seed"]], sort=False).idxmin()
+    return scored.loc[nearest, ["condition", "seed", *MARKS, *SCORES]].reset_index(drop=True)
 
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
-    """A row a cell: ``n`` seeds, mean minutes and images, and of each score the mean, ``_low`` and ``_high``, Student's
-    95 % interval over the seeds (``stats.mean_interval``), cut off where no score can lie (``BOUNDS``)."""
+    """A row a condition: ``n`` seeds, mean minutes and images, and of each score the mean, ``_low`` and ``_high``:
+    Student's 95 % interval over the seeds (``stats.mean_interval``), cut off where no score can lie (``BOUNDS``)."""
     found = []
-    for cell, runs in rows.groupby("cell", sort=False):
+    for condition, runs in rows.groupby("condition", sort=False):
         row = {
-            "cell": cell,
+            "condition": condition,
             "n": len(runs),
             "minutes": runs["minutes"].mean(),
             "images_seen": round(runs["images_seen"].mean()),
@@ -68,17 +69,18 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def floors(study: Study) -> pd.DataFrame:
-    """What real held-out images score in the place of generated ones at the same counts: a row a cell; NaN where there
-    are none."""
+    """What real held-out images score in the place of generated ones at the same counts: a row a condition.
+
+    NaN where there are none."""
     rows = {}
     for planned in done(study):
         floor = Run(planned.path).metrics["scored"]["floor"] or {}
         rows.setdefault(planned.condition, floor)
-    return pd.DataFrame.from_dict(rows, orient="index").reindex(columns=list(SCORES)).rename_axis("cell")
+    return pd.DataFrame.from_dict(rows, orient="index").reindex(columns=list(SCORES)).rename_axis("condition")
 
 
 def about(study: Study) -> pd.DataFrame:
-    """What each cell is: a row of networks, parameters, loss and batch, the images that its finished runs saw, and the
+    """What each condition is: networks, parameters, loss and batch, the images that its finished runs saw, and the
     seconds that an epoch (a pass over the data) took them on one thread."""
     rows, finished = [], done(study)
     for planned in {planned.condition: planned for planned in study.runs}.values():
@@ -88,7 +90,7 @@ def about(study: Study) -> pd.DataFrame:
         runs = [Run(other.path) for other in finished if other.condition == planned.condition]
         taken = [run.images / run.metrics["images_per_second"] for run in runs]
         rows.append({
-            "cell": planned.condition, "classes": ", ".join(planned.config.classes) or "all",
+            "condition": planned.condition, "classes": ", ".join(planned.config.classes) or "all",
             "generator": config.generator, "G parameters": g,
             "discriminator": f"{config.discriminator}, norm {config.d_norm}", "D parameters": d,
             "loss": config.loss, "batch": config.batch_size, "D steps": config.d_steps,

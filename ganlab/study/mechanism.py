@@ -81,7 +81,7 @@ def swap(trained: Trained, n: int = SWAPPED) -> pd.DataFrame:
     rows = []
     for name, (generator, config) in trained.items():
         for other, (_, theirs) in trained.items():
-            fed = config.replace(prior=theirs.prior, arm=theirs.arm)
+            fed = config.replace(prior=theirs.prior, scaling=theirs.scaling)
             images = generate(generator, evaluation_latents(fed, n), labels_in_turn(config, n))
             rows.append((name, other, metrics.frechet_distance(judge.features(images), real)))
     return pd.DataFrame(rows, columns=["trained", "sampled", "fd"])

@@ -248,13 +248,12 @@ def _pilot(folder: Path, runs: list[Planned]) -> list[tuple[int, Planned]]:
 
 
 def _treatment(entry: Any, settings: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """(name, fields of Config) of an entry of ``priors``: a prior's name, or {name, prior, arm} for a scaling of its
-    own."""
+    """(name, fields of Config) of an entry of ``priors``: a prior's name, or {name, prior, scaling}."""
     if not isinstance(entry, dict):
         return _plain(entry, "prior"), {"prior": entry}
-    if set(entry) != {"name", "prior", "arm"}:
-        raise StudyError(f"the prior {entry} is not plain: give a name, or a mapping with name, prior and arm")
-    return _plain(entry["name"], "prior"), {"prior": entry["prior"], "arm": entry["arm"]}
+    if set(entry) != {"name", "prior", "scaling"}:
+        raise StudyError(f"the prior {entry} is not plain: give a name, or a mapping with name, prior and scaling")
+    return _plain(entry["name"], "prior"), {"prior": entry["prior"], "scaling": entry["scaling"]}
 
 
 def _in_order(names: list[str], seeds: list[int], control_seeds: list[int]) -> list[tuple[int, str, int]]:
@@ -287,11 +286,11 @@ def _refuse_equal(treatments: dict[str, dict[str, Any]], settings: dict[str, Any
     uniforms = priors.uniforms(64, int(settings.get("latent_dim", 100)), torch.Generator().manual_seed(0))
     drawn: dict[str, torch.Tensor] = {}
     for name, fields in treatments.items():
-        arm = fields.get("arm", settings.get("arm", "standardised"))
-        latents = priors.get(fields["prior"], arm).icdf(uniforms)
+        scaling = fields.get("scaling", settings.get("scaling", "standardised"))
+        latents = priors.get(fields["prior"], scaling).icdf(uniforms)
         for other, theirs in drawn.items():
             if torch.allclose(latents, theirs, atol=1e-6):
-                raise StudyError(f"condition {where}: {name} is {other} under scaling {arm}: keep one of them")
+                raise StudyError(f"condition {where}: {name} is {other} under scaling {scaling}: keep one of them")
         drawn[name] = latents
 
 

@@ -58,7 +58,7 @@ def runs_table(study: Study) -> pd.DataFrame:
 def _row(planned: Planned, study: Study) -> dict[str, Any]:
     config, status = planned.config, planned.status
     status = status if status in ("done", "failed") else "left"
-    values = (planned.condition, planned.block, planned.prior, config.arm, config.latent_dim, planned.seed, status)
+    values = (planned.condition, planned.block, planned.prior, config.scaling, config.latent_dim, planned.seed, status)
     row: dict[str, Any] = dict(zip(PLACES, values, strict=True))
     if status != "done":
         return row

@@ -69,7 +69,7 @@ class Gan:
         self.g_optimiser = torch.optim.Adam(self.g.parameters(), config.g_lr, **adam)
         self.d_optimiser = torch.optim.Adam(self.d.parameters(), config.d_lr, **adam)
         self.loss = losses.get(config.loss, config.real_label, config.fake_label)
-        self.prior = priors.get(config.prior, config.arm)
+        self.prior = priors.get(config.prior, config.scaling)
         recorded = on_gpu and not config.compile  # torch.compile has its own ways
         self.updates = Recorded(self._updates, self.streams.values()) if recorded else self._updates
 
