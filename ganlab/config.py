@@ -21,7 +21,6 @@ from ganlab.errors import ConfigError, unknown
 from ganlab.presets import PRESETS
 from ganlab.priors import PRIORS, SCALINGS
 
-NULL = "gaussian-null"  # in a study: Gaussian once more, with other training latents
 DATASETS = ("cifar10", "shapes")
 RENAMED = {"arm": "scaling"}  # what older runs call a field
 

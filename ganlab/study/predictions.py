@@ -42,20 +42,22 @@ def _number(rows: pd.DataFrame) -> str:
     return f"{row['prior']} {row['ratio']:.2f} ({row['low']:.2f} to {row['high']:.2f})"
 
 
-def _equivalent(about: dict[str, Any], study: Study, tables: dict[str, pd.DataFrame]) -> Found:
+def _all_called(about: dict[str, Any], study: Study, tables: dict[str, pd.DataFrame], wanted: str) -> Found:
+    """Whether every prior that the prediction speaks of got the wanted verdict; no as soon as one got its contrary."""
     rows = _rows(about, study, tables)
     if rows.empty:
         return OPEN, ""
     held = set(rows["verdict"])
-    return YES if held == {EQUIVALENT} else NO if DIFFERENT in held else UNDECIDED, _number(rows)
+    contrary = DIFFERENT if wanted == EQUIVALENT else EQUIVALENT
+    return YES if held == {wanted} else NO if contrary in held else UNDECIDED, _number(rows)
+
+
+def _equivalent(about: dict[str, Any], study: Study, tables: dict[str, pd.DataFrame]) -> Found:
+    return _all_called(about, study, tables, EQUIVALENT)
 
 
 def _different(about: dict[str, Any], study: Study, tables: dict[str, pd.DataFrame]) -> Found:
-    rows = _rows(about, study, tables)
-    if rows.empty:
-        return OPEN, ""
-    held = set(rows["verdict"])
-    return YES if held == {DIFFERENT} else NO if EQUIVALENT in held else UNDECIDED, _number(rows)
+    return _all_called(about, study, tables, DIFFERENT)
 
 
 def _worse(about: dict[str, Any], study: Study, tables: dict[str, pd.DataFrame]) -> Found:
