@@ -225,23 +225,25 @@ def bench_arguments(parser: argparse.ArgumentParser) -> None:
     words = "times that all take turns, at least 5 (default 6)"
     parser.add_argument("--rounds", type=int, default=6, help=words)
     parser.add_argument("--resolutions", action="store_true", help="speed and memory at 32, 64, 128")
+    parser.add_argument("--precisions", action="store_true", help="every preset in fp32 and in bf16")
     parser.add_argument("--race", type=float, metavar="MINUTES", help="train for so long and score on the way")
-    words = "of a race: plain | fast | 'fast, ten classes' | 'fast, conditional'"
-    parser.add_argument("--contenders", nargs="+", default=["plain", "fast"], metavar="NAME", help=words)
+    words = "of a race: plain | sngan | fast | 'fast, 32 channels' | 'fast, ten classes' | 'fast, conditional'"
+    parser.add_argument("--contenders", nargs="+", default=["plain", "sngan", "fast"], metavar="NAME", help=words)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="of a race (default 0)")
 
 
 def bench(options: Options) -> None:
-    """measure this machine: images per second beside plain PyTorch, larger images (--resolutions), or quality per
-    minute (--race)"""
+    """measure this machine: images per second beside plain PyTorch, larger images (--resolutions), both precisions
+    (--precisions), or quality per minute (--race)"""
     from ganlab import bench
 
     out = Path(options["out"])
-    if options["resolutions"]:
-        for row in bench.resolutions(out):
-            print(_line(row), flush=True)
-        print(f"{out}: resolutions.md")
-        return
+    for name in ("resolutions", "precisions"):
+        if options[name]:
+            for row in getattr(bench, name)(out):
+                print(_line(row), flush=True)
+            print(f"{out}: {name}.md")
+            return
     if options["race"] is None:
         for table in bench.measure(out, options["rounds"]):
             print(table.to_string(index=False, float_format=lambda x: f"{x:.3g}", na_rep=""), end="\n\n")

@@ -44,7 +44,7 @@ def test_train_makes_a_run_and_the_same_command_returns(tmp_path):
         (["train", "--conditional", "--classes", "cat"], "conditional with one class, ['cat']: name two or more"),
         (["bench", "--rounds", "3"], "--rounds is 3: a median with a spread takes at least 5"),
         (["bench", "--race", "0"], "--race is 0: give the minutes"),
-        (["bench", "--race", "1", "--contenders", "slow"], "unknown contender 'slow': valid are plain, fast"),
+        (["bench", "--race", "1", "--contenders", "slow"], "unknown contender 'slow': valid are plain, sngan, fast"),
         (["bench", "--race", "1", "--out", "nowhere"], "nowhere has no bench.json"),
         (["sample", "--run", "nowhere", "--out", "x.npz"], "nowhere has no generator.safetensors"),
         (["sample", "--run", "nowhere", "--out", "x.jpg"], "give a folder for PNG files, or a name ending in .npz"),

@@ -10,10 +10,11 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from ganlab.config import Config
-from ganlab.data import ImageSet, load_data, to_float, to_uint8
+from ganlab.data import ImageSet, load_data, to_uint8
 from ganlab.errors import GanlabError
 from ganlab.latents import evaluation_latents, labels_in_turn
 from ganlab.networks.generators import generate
+from ganlab.presets import PRESETS
 from ganlab.run import Run
 from ganlab.training.state import Training
 from ganlab.training.step import Gan
@@ -148,17 +149,9 @@ def in_ganlab(config: Config) -> Contender:
 def networks_alone(config: Config) -> Contender:
     """The same networks, loss and optimisers on one fixed batch: what a step costs without all that surrounds it."""
     gan = Gan(config.replace(diffaugment=[], instance_noise=0.0))
-    images = to_float(load_data(config).images[: config.batch_size].to(gan.device))
-    images = images.to(memory_format=torch.channels_last)
-    latents = gan.prior.sample(config.batch_size, config.latent_dim, gan.streams["prior"])
-
-    def step() -> None:
-        with gan.autocast():
-            fake = gan.g(latents)
-        gan.discriminator_step(images, fake.detach())
-        gan.generator_step(fake, images)
-
-    return Contender(step, config.batch_size, gan.precision)
+    images = load_data(config).images[: config.batch_size].to(gan.device)
+    inputs = [(images, None, gan.prior.sample(config.batch_size, config.latent_dim, gan.streams["prior"]))]
+    return Contender(lambda: gan.updates(inputs), config.batch_size, gan.precision)
 
 
 def seconds_of(step: Callable[[], object], at_least: float = 0.1) -> float:
@@ -210,7 +203,12 @@ CONTENDERS: dict[str, tuple[Callable[[int], Contender], str]] = {
         lambda seed: in_ganlab(preset_config("dcgan", seed, classes=[CLASS], instance_noise=0.0)),
         "the networks and the batch of plain, trained by ganlab",
     ),
+    "sngan": (lambda seed: in_ganlab(preset_config("sngan", seed, classes=[CLASS])), "D on pixels, the older default"),
     "fast": (lambda seed: in_ganlab(preset_config("fast", seed, classes=[CLASS])), "ganlab's default preset"),
+    "fast, 32 channels": (
+        lambda seed: in_ganlab(preset_config("fast", seed, classes=[CLASS], g_channels=32)),
+        "the same with a G twice as wide, for longer runs",
+    ),
     "fast, networks alone": (
         lambda seed: networks_alone(preset_config("fast", seed, classes=[CLASS])),
         "its networks on one fixed batch: no data, augmentation, average, history",
@@ -237,5 +235,19 @@ SIZES = {
 }
 
 
+def _at(preset: str, precision: str) -> Callable[[int], Contender]:
+    return lambda seed: in_ganlab(preset_config(preset, seed, classes=[CLASS], precision=precision))
+
+
+# Every preset in both precisions.
+PRECISIONS = {
+    f"{preset}, {precision}": (_at(preset, precision), f"{preset} in {precision}")
+    for preset in PRESETS
+    for precision in ("fp32", "bf16")
+}
+
 # Who may race, and for the images of which classes.
-RACERS = {"plain": CLASS, "fast": CLASS, "fast, ten classes": "all classes", "fast, conditional": "all classes"}
+RACERS = {
+    "plain": CLASS, "sngan": CLASS, "fast": CLASS, "fast, 32 channels": CLASS,
+    "fast, ten classes": "all classes", "fast, conditional": "all classes",
+}  # fmt: skip

@@ -18,14 +18,14 @@ import pandas as pd
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from ganlab.bench.contenders import CONTENDERS, SIZES, BenchError, seconds_of
+from ganlab.bench.contenders import CONTENDERS, PRECISIONS, SIZES, BenchError, seconds_of
 from ganlab.files import write_atomic
-from ganlab.machine import provenance
+from ganlab.machine import native_precision, provenance
 
 
 def serve(name: str) -> None:
     """A worker: says what a step of the contender is, then, for every number of seconds it reads, how long one took."""
-    contender = (CONTENDERS | SIZES)[name][0](0)
+    contender = (CONTENDERS | SIZES | PRECISIONS)[name][0](0)
     for _ in range(3):
         contender.step()
     with FlopCounterMode(display=False) as counter:
@@ -170,6 +170,34 @@ def resolutions(out: Path, rounds: int = 5, seconds: float = 3.0) -> Iterator[di
         })  # fmt: skip
         said = f"{heading}{markdown(pd.DataFrame(rows))}\n"
         write_atomic(out / "resolutions.md", lambda path, said=said: path.write_text(said))
+        yield rows[-1]
+
+
+def precisions(out: Path, rounds: int = 5, seconds: float = 1.0) -> Iterator[dict[str, Any]]:
+    """Images per second of every preset in fp32 and in bf16, which take turns, medians of ``rounds``: a row a preset,
+    kept in ``out``/precisions.md. bf16 is left out where the hardware does not multiply it."""
+    native = native_precision(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    rows, about = [], provenance()
+    heading = (
+        f"# Precisions\n\n`ganlab bench --precisions`, {about['date'][:10]}, {machine_line(about)}. Training on one "
+        f"class, images per second, medians of {rounds} rounds in which both take turns. `auto` is {native} here.\n\n"
+    )
+    for preset in dict.fromkeys(name.rsplit(", ", 1)[0] for name in PRECISIONS):
+        workers = [Worker(f"{preset}, {precision}") for precision in dict.fromkeys(("fp32", native))]
+        try:
+            for worker in workers:
+                worker.ready()
+            for _ in range(rounds):
+                for worker in workers:
+                    worker.start(seconds)
+                    worker.finish()
+        finally:
+            for worker in workers:
+                worker.stop()
+        rates = {w.about["precision"]: w.about["images"] / statistics.median(w.taken) for w in workers}
+        rows.append({"preset": preset, **rates, "auto / better": rates[native] / max(rates.values())})
+        said = f"{heading}{markdown(pd.DataFrame(rows))}\n"
+        write_atomic(out / "precisions.md", lambda path, said=said: path.write_text(said))
         yield rows[-1]
 
 
