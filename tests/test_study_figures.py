@@ -47,7 +47,7 @@ def test_a_table_without_runs_makes_a_figure_that_says_so():
     empty = pd.DataFrame()
     drawn = [
         figures.primary(none, verdicts, "P", ["a"], 1.1),
-        figures.conditions(verdicts, "a", 1.1),
+        figures.conditions(verdicts, ["a"], 1.1),
         figures.secondary(empty, "P"),
         figures.takeoff(empty),
         figures.latent_size(none, ["P"], "a"),
@@ -67,7 +67,7 @@ def test_all_charts_stay_small_enough_for_a_page():
     swap = pd.DataFrame(np.eye(3) * 0.1 + 1, index=RUNS["prior"].unique(), columns=RUNS["prior"].unique())
     drawn = [
         figures.primary(RUNS, VERDICTS, "P", ["a", "b"], 1.1),
-        figures.conditions(VERDICTS, "a", 1.1),
+        figures.conditions(VERDICTS, ["a", "b"], 1.1),
         figures.secondary(tables.secondary(RUNS), "P"),
         figures.takeoff(tables.takeoff(RUNS)),
         figures.latent_size(sizes, ["P"], "a"),

@@ -134,6 +134,21 @@ def test_each_machine_has_a_level_of_its_own():
     assert (found["pooled_high"] > 1.1).all(), "without it the machine's own level blows the spread up"
 
 
+def test_what_d_looks_through_does_not_judge(tmp_path):
+    """A condition of ``fast`` has verdicts by ImageNet features alone, and the pages say why."""
+    about = {"preset": "fast", "classes": ["automobile"], "epochs": 1}
+    text = {"judges": ["cifar_resnet", "efficientnet_lite0"], "settings": about,
+            "conditions": [{"name": "P", "priors": ["gaussian", "uniform"], "seeds": [0]}]}  # fmt: skip
+    (tmp_path / "plan.yaml").write_text(yaml.safe_dump(text))
+    plan = study.read(str(tmp_path / "plan.yaml"), tmp_path)
+    pairs = tables.against(plan)
+    assert pairs == {("P", "cifar_resnet")}
+    runs = runs_of({}).rename(columns={"log_fd_a": "log_fd_cifar_resnet", "log_fd_b": "log_fd_efficientnet_lite0"})
+    found = tables.verdicts(runs, plan.judges, against=pairs)
+    assert set(found["judge"]) == {"efficientnet_lite0"}
+    assert pages.summary(runs, found, plan)["cifar_resnet"].tolist() == ["does not judge: kin of what D looks through"]
+
+
 def test_a_failed_run_has_not_taken_off():
     runs = runs_of({}).astype({"taken_off": object})
     runs.loc[0, "status"], runs.loc[0, "taken_off"] = "failed", None
@@ -150,7 +165,7 @@ def test_gaussian_split_in_two_is_chance_alone():
 
 def test_predictions_have_a_verdict_and_one_number():
     runs = runs_of({"uniform": 0.5})
-    found = {"runs": runs, "verdicts": tables.verdicts(runs, ("a",))}
+    found = {"runs": runs, "verdicts": tables.verdicts(runs, ("a",)), "latent_sizes": pd.DataFrame({"judge": []})}
     ask = {
         "equivalent": {"kind": "equivalent", "condition": "P"},
         "poisson equivalent": {"kind": "equivalent", "condition": "P", "priors": ["poisson"]},
@@ -168,6 +183,8 @@ def test_predictions_have_a_verdict_and_one_number():
         "nowhere": "open", "copies": "no",
     }  # fmt: skip
     assert held.loc["uniform worse", "number"].startswith("uniform 1.6")
+    shown = pages.predicted(held.reset_index())
+    assert shown.set_index("prediction")["a"]["uniform worse"].startswith("yes; uniform 1.6")
     asked.predictions = [{"statement": "a", "kind": "maybe"}]
     with pytest.raises(ConfigError, match="unknown kind of prediction 'maybe'"):
         predictions.judged(asked, found)

@@ -73,26 +73,34 @@ def _interval(axis: plt.Axes, y: int, row: tuple) -> None:
     axis.plot(row.ratio, y, "|", color=shade, markersize=13, mew=2.2)
 
 
-def conditions(verdicts: pd.DataFrame, judge: str, margin: float) -> Figure:
-    """Every condition's intervals by one judge, one below the other; the margin shaded."""
-    found = verdicts[verdicts["judge"] == judge].dropna(subset="low") if len(verdicts) else verdicts
+def conditions(verdicts: pd.DataFrame, judges: Sequence[str], margin: float) -> Figure:
+    """Every condition's intervals, one condition below the other, a column a judge; the margin shaded."""
+    found = verdicts.dropna(subset="low") if len(verdicts) else verdicts
     if found.empty:
         return nothing()
     names = list(dict.fromkeys(found["condition"]))
-    heights = [0.24 * (found["condition"] == name).sum() + 0.35 for name in names]
+    orders = {name: in_order(found.loc[found["condition"] == name, "prior"]) for name in names}
+    heights = [0.24 * len(orders[name]) + 0.35 for name in names]
     with sns.axes_style("whitegrid"):
-        figure, axes = new_figure(len(names), 1, 7, sum(heights) + 0.7, height_ratios=heights, sharex=True)
-    for axis, name in zip(axes[:, 0], names, strict=True):
-        here = found[found["condition"] == name]
-        order = in_order(here["prior"])
-        axis.axvspan(1 / margin, margin, color="0.5", alpha=0.18, linewidth=0)
-        axis.axvline(1, color="0.3", linewidth=0.8)
-        for row in here.itertuples():
-            _interval(axis, order.index(row.prior), row)
-        prior_rows(axis, order)
-        axis.set_ylabel(name, fontsize=9, weight="bold")
-        _log_axis(axis, [*found["low"], *found["high"], 1 / margin, margin])
-    axes[-1, 0].set_xlabel(f"Frechet distance ({judge}), times Gaussian's", fontsize=9)
+        figure, axes = new_figure(
+            len(names), len(judges), 1.6 + 4.2 * len(judges), sum(heights) + 0.9, height_ratios=heights, sharex="col"
+        )
+    for line, name in zip(axes, names, strict=True):
+        for axis, judge in zip(line, judges, strict=True):
+            here = found[(found["condition"] == name) & (found["judge"] == judge)]
+            axis.axvspan(1 / margin, margin, color="0.5", alpha=0.18, linewidth=0)
+            axis.axvline(1, color="0.3", linewidth=0.8)
+            for row in here.itertuples():
+                _interval(axis, orders[name].index(row.prior), row)
+            prior_rows(axis, orders[name] if axis is line[0] else [""] * len(orders[name]))
+            if here.empty:
+                axis.text(0.5, 0.5, "does not judge", transform=axis.transAxes, ha="center", va="center", color="0.4")
+        line[0].set_ylabel(name, fontsize=9, weight="bold")
+    for column, judge in enumerate(judges):
+        ends = found.loc[found["judge"] == judge, ["low", "high"]].to_numpy(float).ravel()
+        _log_axis(axes[-1, column], [*ends, 1 / margin, margin])
+        axes[0, column].set_title(f"judge: {judge}", fontsize=10)
+        axes[-1, column].set_xlabel("Frechet distance, times Gaussian's", fontsize=9)
     return figure
 
 

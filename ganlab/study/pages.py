@@ -3,11 +3,13 @@
 import numpy as np
 import pandas as pd
 
+from ganlab.combinations import KIN
 from ganlab.study.plan import Condition, Study
 from ganlab.study.statistics import CONTROL, DIFFERENT, EQUIVALENT, UNDECIDED
 from ganlab.study.tables import ORIGIN, outcome
 
 ANSWER = "ANSWER.md"
+KIN_WORDS = "does not judge: kin of what D looks through"
 
 
 def progress(runs: pd.DataFrame, study: Study) -> pd.DataFrame:
@@ -58,7 +60,8 @@ def summary(runs: pd.DataFrame, found: pd.DataFrame, study: Study) -> pd.DataFra
             "runs": f"{(states == 'done').sum()} of {len(states)}",
         }  # fmt: skip
         for judge in study.judges:
-            row[judge] = _counts(found[(found["condition"] == condition.name) & (found["judge"] == judge)])
+            here = found[(found["condition"] == condition.name) & (found["judge"] == judge)]
+            row[judge] = _counts(here) if judge not in KIN.get(config.discriminator, ()) else KIN_WORDS
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -88,6 +91,16 @@ def lines(found: pd.DataFrame, condition: str) -> pd.DataFrame:
     table = words.pivot(index=["prior", "n"], columns="judge", values="text")
     order = [(row.prior, row.n) for row in here.drop_duplicates("prior").itertuples()]
     return table.reindex(order)[list(dict.fromkeys(here["judge"]))].rename_axis(columns=None).reset_index()
+
+
+def predicted(found: pd.DataFrame) -> pd.DataFrame:
+    """The predictions as a table for reading: a row each, and for each judge ``verdict; number``."""
+    if found.empty:
+        return found
+    words = found.fillna("").assign(text=lambda rows: (rows["verdict"] + "; " + rows["number"]).str.rstrip("; "))
+    table = words.pivot(index="prediction", columns="judge", values="text")
+    table = table.loc[list(dict.fromkeys(found["prediction"])), list(dict.fromkeys(found["judge"]))]
+    return table.rename_axis(columns=None).reset_index()
 
 
 def extremes(found: pd.DataFrame, condition: str, judge: str) -> list[str]:

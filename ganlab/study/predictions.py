@@ -1,5 +1,6 @@
 """What became of a plan's predictions: a verdict and one number each. The statements stand in the plan."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -12,26 +13,37 @@ YES, NO, UNDECIDED, OPEN = "yes", "no", "undecided", "open"
 Found = tuple[str, str]  # (verdict, the number)
 
 
+@dataclass(frozen=True)
+class Evidence:
+    """What one judge has to say. verdicts, latent_sizes: its rows of the tables. runs: all runs."""
+
+    verdicts: pd.DataFrame
+    latent_sizes: pd.DataFrame
+    runs: pd.DataFrame
+    margin: float
+
+
 def judged(study: Study, tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    """prediction, verdict (yes, no, undecided, or open without runs) and number, a row each, by the first judge.
+    """prediction, judge, verdict (yes, no, undecided, or open without runs) and number, a row a prediction and judge.
 
     Raises ``ConfigError`` for a kind that does not exist, ``StudyError`` for a prediction that lacks a part."""
     rows = []
     for about in study.predictions:
         if about.get("kind") not in KINDS:
             raise unknown("kind of prediction", about.get("kind"), KINDS)
-        try:
-            held, number = KINDS[about["kind"]](about, study, tables)
-            rows.append((about["statement"], held, number))
-        except KeyError as error:
-            raise StudyError(f"the prediction {about} lacks {error}: give it in the plan") from None
-    return pd.DataFrame(rows, columns=["prediction", "verdict", "number"])
+        for judge in study.judges:
+            found, sizes = (table[table["judge"] == judge] for table in (tables["verdicts"], tables["latent_sizes"]))
+            try:
+                held, number = KINDS[about["kind"]](about, Evidence(found, sizes, tables["runs"], study.margin))
+            except KeyError as error:
+                raise StudyError(f"the prediction {about} lacks {error}: give it in the plan") from None
+            rows.append((about["statement"], judge, held, number))
+    return pd.DataFrame(rows, columns=["prediction", "judge", "verdict", "number"])
 
 
-def _rows(about: dict[str, Any], study: Study, tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
+def _rows(about: dict[str, Any], by: Evidence) -> pd.DataFrame:
     """The verdicts that a prediction speaks of, those with an interval."""
-    found = tables["verdicts"]
-    here = found[(found["condition"] == about["condition"]) & (found["judge"] == study.judges[0])].dropna(subset="low")
+    here = by.verdicts[by.verdicts["condition"] == about["condition"]].dropna(subset="low")
     return here[here["prior"].isin(about["priors"])] if "priors" in about else here
 
 
@@ -42,9 +54,9 @@ def _number(rows: pd.DataFrame) -> str:
     return f"{row['prior']} {row['ratio']:.2f} ({row['low']:.2f} to {row['high']:.2f})"
 
 
-def _all_called(about: dict[str, Any], study: Study, tables: dict[str, pd.DataFrame], wanted: str) -> Found:
+def _all_called(about: dict[str, Any], by: Evidence, wanted: str) -> Found:
     """Whether every prior that the prediction speaks of got the wanted verdict; no as soon as one got its contrary."""
-    rows = _rows(about, study, tables)
+    rows = _rows(about, by)
     if rows.empty:
         return OPEN, ""
     held = set(rows["verdict"])
@@ -52,36 +64,34 @@ def _all_called(about: dict[str, Any], study: Study, tables: dict[str, pd.DataFr
     return YES if held == {wanted} else NO if contrary in held else UNDECIDED, _number(rows)
 
 
-def _equivalent(about: dict[str, Any], study: Study, tables: dict[str, pd.DataFrame]) -> Found:
-    return _all_called(about, study, tables, EQUIVALENT)
+def _equivalent(about: dict[str, Any], by: Evidence) -> Found:
+    return _all_called(about, by, EQUIVALENT)
 
 
-def _different(about: dict[str, Any], study: Study, tables: dict[str, pd.DataFrame]) -> Found:
-    return _all_called(about, study, tables, DIFFERENT)
+def _different(about: dict[str, Any], by: Evidence) -> Found:
+    return _all_called(about, by, DIFFERENT)
 
 
-def _worse(about: dict[str, Any], study: Study, tables: dict[str, pd.DataFrame]) -> Found:
-    rows = _rows(about, study, tables)
-    held, number = _different(about, study, tables)
-    return NO if held == YES and (rows["ratio"] < 1).any() else held, number
+def _worse(about: dict[str, Any], by: Evidence) -> Found:
+    held, number = _different(about, by)
+    return NO if held == YES and (_rows(about, by)["ratio"] < 1).any() else held, number
 
 
-def _at_least(about: dict[str, Any], study: Study, tables: dict[str, pd.DataFrame]) -> Found:
-    runs = tables["runs"]
-    here = runs[(runs["condition"] == about["condition"]) & runs["prior"].isin(about["priors"])]
+def _at_least(about: dict[str, Any], by: Evidence) -> Found:
+    here = by.runs[(by.runs["condition"] == about["condition"]) & by.runs["prior"].isin(about["priors"])]
     values = here[about["metric"]].dropna()
     if values.empty:
         return OPEN, ""
     return YES if values.mean() >= about["value"] else NO, f"{about['metric']} {values.mean():.3f}"
 
 
-def _latent_size(about: dict[str, Any], study: Study, tables: dict[str, pd.DataFrame]) -> Found:
-    found, (small, large) = tables["latent_sizes"], about["sizes"]
-    rows = found[(found["latent_dim"] == small) & (found["judge"] == study.judges[0])].dropna(subset="low")
+def _latent_size(about: dict[str, Any], by: Evidence) -> Found:
+    small, large = about["sizes"]
+    rows = by.latent_sizes[by.latent_sizes["latent_dim"] == small].dropna(subset="low")
     if rows.empty or (rows["over"] != large).any():
         return OPEN, ""
     row = rows.iloc[0]
-    said = verdict(row["low"], row["high"], study.margin)
+    said = verdict(row["low"], row["high"], by.margin)
     held = YES if said == DIFFERENT and row["ratio"] > 1 else UNDECIDED if said == UNDECIDED else NO
     return held, f"d = {small} over d = {large}: {row['ratio']:.2f} ({row['low']:.2f} to {row['high']:.2f})"
 

@@ -4,13 +4,14 @@ Everything is computed from the runs' ``metrics.json`` and ``history.csv``; it c
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from ganlab.combinations import KIN
 from ganlab.config import Config
 from ganlab.run import Run
 from ganlab.study import statistics
@@ -126,14 +127,19 @@ def histories(study: Study, condition: str) -> pd.DataFrame:
 # --- against the control --------------------------------------------------------------------------------------------
 
 
-def verdicts(runs: pd.DataFrame, judges: Sequence[str], margin: float = MARGIN) -> pd.DataFrame:
+def verdicts(
+    runs: pd.DataFrame, judges: Sequence[str], margin: float = MARGIN, against: Collection[tuple[str, str]] = ()
+) -> pd.DataFrame:
     """condition, judge, prior, n, n_control, ratio, low, high, verdict; the same interval with robust errors.
 
-    Where several machines took part, each has a level of its own in the model, and ``pooled_ratio``, ``pooled_low`` and
-    ``pooled_high`` are what comes out without that (NaN where one machine did all)."""
+    against: pairs of a condition and a judge that may not judge it. Where several machines took part, each has a level
+    of its own in the model, and ``pooled_ratio``, ``pooled_low`` and ``pooled_high`` are what comes out without that
+    (NaN where one machine did all)."""
     frames = []
     for condition, rows in _done(runs):
         for judge in judges:
+            if (condition, judge) in against:
+                continue
             value = outcome(judge)
             found = statistics.as_ratios(statistics.contrasts(rows, value, factor="machine"))
             found["verdict"] = [statistics.verdict(row.low, row.high, margin) for row in found.itertuples()]
@@ -145,6 +151,11 @@ def verdicts(runs: pd.DataFrame, judges: Sequence[str], margin: float = MARGIN) 
     columns = ["condition", "judge", "prior", "n", "n_control", "ratio", "low", "high", "verdict",
                "robust_low", "robust_high", "pooled_ratio", "pooled_low", "pooled_high"]  # fmt: skip
     return pd.concat(frames, ignore_index=True).reindex(columns=columns) if frames else pd.DataFrame(columns=columns)
+
+
+def against(study: Study) -> set[tuple[str, str]]:
+    """(condition, judge) where the judge is near kin of the network that D looks through."""
+    return {(run.condition, judge) for run in study.runs for judge in KIN.get(run.config.discriminator, ())}
 
 
 def secondary(runs: pd.DataFrame) -> pd.DataFrame:
@@ -241,7 +252,7 @@ def write(study: Study, with_swap: bool = True) -> dict[str, pd.DataFrame]:
     runs = runs_table(study)
     found = {
         "runs": runs,
-        "verdicts": verdicts(runs, study.judges, study.margin),
+        "verdicts": verdicts(runs, study.judges, study.margin, against(study)),
         "secondary": secondary(runs),
         "takeoff": takeoff(runs),
         "latent_sizes": latent_sizes(runs, study),
