@@ -96,7 +96,16 @@ def experiment(options: Options) -> None:
     out = Path(out or _default_out(config))
     named = {key: getattr(config, key) for key in NOTEBOOK_PARAMETERS}
     settings = {key: value for key, value in options.items() if key not in NOTEBOOK_PARAMETERS}
-    print(execute("experiment", out / "experiment.ipynb", {**named, "out": str(out), "settings": settings}))
+    parameters = {**named, "out": str(out), "settings": settings}
+    title = f"What does a GAN learn from {_data_words(config)}?"
+    print(execute("experiment", out / "experiment.ipynb", parameters, title=title))
+
+
+def _data_words(config: Config) -> str:
+    """The images of a config, for a title."""
+    if config.dataset == "cifar10":
+        return f"the images of {' and '.join(config.classes)} in CIFAR-10" if config.classes else "all of CIFAR-10"
+    return "ten kinds of shapes" if config.dataset == "shapes" else f"the folder {Path(config.dataset).name}"
 
 
 def _default_out(config: Config) -> Path:

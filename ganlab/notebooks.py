@@ -48,11 +48,12 @@ def is_live() -> bool:
     return hasattr(get_ipython(), "kernel")
 
 
-def execute(name: str, target: Path, parameters: dict[str, Any], quiet: bool = False) -> Path:
+def execute(name: str, target: Path, parameters: dict[str, Any], quiet: bool = False, title: str = "") -> Path:
     """Runs ``notebooks/<name>.ipynb`` with papermill and leaves the executed notebook at ``target``.
 
     While it runs, and if it fails, the notebook lies beside the target as ``<target>.partial.ipynb``; an earlier target
-    is replaced only by a finished one. quiet: what it prints is kept in the notebook alone. Raises ``NotebookError``
+    is replaced only by a finished one. quiet: what it prints is kept in the notebook alone. title: takes the place of
+    the notebook's own. Raises ``NotebookError``
     for a parameter that the notebook's ``parameters`` cell does not name, and when a cell fails, with the cell's error.
     """
     import nbformat
@@ -101,6 +102,8 @@ def execute(name: str, target: Path, parameters: dict[str, Any], quiet: bool = F
             os.environ.pop(BATCH, None)
     notebook = nbformat.read(partial, as_version=4)
     strip(notebook)
+    if title:
+        notebook.cells[0].source = re.sub("^# .+", f"# {title}", notebook.cells[0].source, count=1)
     nbformat.validate(notebook)
     nbformat.write(notebook, partial)
     os.replace(partial, target)

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from tqdm import tqdm
 
@@ -14,12 +14,16 @@ REDRAW_SECONDS = 2.0  # at least, between two drawings of the live curves
 REDRAW_SHARE = 0.02  # of the time, at most, goes into drawing them
 
 
-def watch(events: Iterable[Event]) -> None:
-    """Follows a training to its end: live curves and the newest grid in JupyterLab, a few plain lines in batch.
+def shown(events: Iterable[Event]) -> Iterator[Event]:
+    """The events of a training, each shown as it passes: live curves and the newest grid in JupyterLab, a bar in a
+    terminal, a few plain lines in batch."""
+    return (_live if notebooks.is_live() else _bar if sys.stderr.isatty() else _lines)(events)
 
-    A terminal gets a progress bar. Whatever stops the training is raised here.
-    """
-    (_watch_live if notebooks.is_live() else _watch_bar if sys.stderr.isatty() else _watch_lines)(events)
+
+def watch(events: Iterable[Event]) -> None:
+    """Shows a training to its end. Whatever stops it is raised here."""
+    for _ in shown(events):
+        pass
 
 
 def describe(event: Event) -> str:
@@ -42,16 +46,17 @@ def describe(event: Event) -> str:
     return f"{event.kind} at {where}"
 
 
-def _watch_lines(events: Iterable[Event]) -> None:
+def _lines(events: Iterable[Event]) -> Iterator[Event]:
     said = -LINE_SECONDS
     for event in events:
         now = time.monotonic()
         if event.kind in ("resumed", "busy", "finished") or (event.kind == "epoch" and now - said >= LINE_SECONDS):
             print(describe(event), flush=True)
             said = now
+        yield event
 
 
-def _watch_bar(events: Iterable[Event]) -> None:
+def _bar(events: Iterable[Event]) -> Iterator[Event]:
     with tqdm(unit="step", dynamic_ncols=True) as bar:
         for event in events:
             bar.total = event.steps
@@ -63,9 +68,10 @@ def _watch_bar(events: Iterable[Event]) -> None:
                 bar.set_postfix_str(f"epoch {event.epoch} d {row['d_loss']:.3f} g {row['g_loss']:.3f}")
             elif event.kind in ("resumed", "busy", "finished"):
                 bar.write(describe(event))
+            yield event
 
 
-def _watch_live(events: Iterable[Event]) -> None:
+def _live(events: Iterable[Event]) -> Iterator[Event]:
     import pandas as pd
     from IPython.display import HTML, display
 
@@ -90,3 +96,4 @@ def _watch_live(events: Iterable[Event]) -> None:
             picture.update(figure)
             cost = time.monotonic() - started
             next_drawing = started + max(REDRAW_SECONDS, cost / REDRAW_SHARE)
+        yield event

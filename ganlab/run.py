@@ -149,6 +149,16 @@ class Run:
         """Snapshot grids by epoch, uint8 (H, W, 3)."""
         return {epoch: read_png(path) for epoch, path in self.grids().items()}
 
+    def frames(self, images: int = 16) -> list[torch.Tensor]:
+        """The first images of each snapshot grid, uint8 (images, 3, R, R), by epoch: the same latents every time."""
+        frames = []
+        for grid in self.snapshots().values():
+            side = (grid.shape[1] + 1) // 8 - 1
+            places = [(place // 8 * (side + 1), place % 8 * (side + 1)) for place in range(images)]
+            cut = np.stack([grid[y : y + side, x : x + side] for y, x in places])
+            frames.append(torch.from_numpy(cut).permute(0, 3, 1, 2))
+        return frames
+
     def _read(self, name: str) -> dict[str, Any]:
         try:
             return json.loads((self.path / name).read_text())
@@ -176,9 +186,12 @@ class Run:
 
     def write_figure(self, name: str, figure: "Figure") -> "Image":
         """Keeps a figure as figures/<name>.png and hands the picture on: a notebook's cell shows what it keeps."""
+        return self.write_animation(name, figure_png(figure))
+
+    def write_animation(self, name: str, png: bytes) -> "Image":
+        """The same for the bytes of a PNG file, which may be animated."""
         from IPython.display import Image
 
-        png = figure_png(figure)
         self.write(f"figures/{name}.png", lambda path: path.write_bytes(png))
         return Image(png)
 

@@ -15,7 +15,7 @@ FLOORS = (
     {"files", "machine", "notebooks"},
     {"choices"},
     {"presets", "priors", "quantiles", "combinations", "config"},
-    {"data"},
+    {"data", "recipe"},
     {"networks"},
     {"run"},
     {"latents"},

@@ -32,6 +32,8 @@ def test_the_experiment_runs_in_batch_and_its_notebook_is_fit_for_github(tmp_pat
     notebook = nbformat.read(out / "experiment.ipynb", as_version=4)
     nbformat.validate(notebook)
     assert problems(out / "experiment.ipynb", executed=True) == []
+    assert notebook.cells[0].source.startswith("# What does a GAN learn from ten kinds of shapes?\n")
+    assert "[Miyato 2018](https://arxiv.org/abs/1802.05957)" in nbformat.writes(notebook), "the recipe links its papers"
     pictures = [o for cell in notebook.cells for o in cell.get("outputs", []) if "image/png" in o.get("data", {})]
     assert len(pictures) >= 5
     lines = [o.text for cell in notebook.cells for o in cell.get("outputs", []) if o.output_type == "stream"]
@@ -40,6 +42,16 @@ def test_the_experiment_runs_in_batch_and_its_notebook_is_fit_for_github(tmp_pat
     assert not list(out.glob("*.partial.ipynb"))
     again = ganlab("experiment", *options(TINY, out))
     assert again.returncode == 0, again.stderr
+
+
+@pytest.mark.slow
+def test_the_tutorial_runs_without_a_data_set(tmp_path):
+    path = execute("tutorial", tmp_path / "tutorial.ipynb", {"prior": "bernoulli", "seconds": 1, "out": str(tmp_path)},
+                   quiet=True)  # fmt: skip
+    assert problems(path, executed=True) == []
+    said = nbformat.writes(nbformat.read(path, as_version=4))
+    assert "stderr" not in said, "no warning"
+    assert (tmp_path / "bernoulli" / "checkpoint.pt").exists() or (tmp_path / "bernoulli" / "history.csv").exists()
 
 
 @pytest.mark.slow

@@ -40,11 +40,19 @@ def truncation(rows: Mapping[float, torch.Tensor]) -> Figure:
     return named_sheet(torch.cat(list(rows.values())), len(next(iter(rows.values()))), names)
 
 
-def animation(frames: Sequence[torch.Tensor]) -> bytes:
-    """An animated PNG of frames uint8 (N, 3, R, R), the N images side by side (``latents.journey``)."""
-    sheets = [Image.fromarray(tile(fewer_colours(f), len(f)).repeat(2, 0).repeat(2, 1)) for f in frames]
+def animation(frames: Sequence[torch.Tensor], columns: int = 0, scale: int = 2, last: int = 0) -> bytes:
+    """An animated PNG of frames uint8 (N, 3, R, R) (``latents.journey``, ``Run.frames``), each pixel ``scale`` wide.
+
+    columns: 0 means the N images side by side. last: milliseconds that the last frame stays, for a slow animation.
+    """
+    sheets = [tile(fewer_colours(frame), columns or len(frame)).repeat(scale, 0).repeat(scale, 1) for frame in frames]
+    pictures = [Image.fromarray(sheet) for sheet in sheets]
+    each = 350 if last else 120
+    durations = [each] * (len(pictures) - 1) + [last or each]
     file = io.BytesIO()
-    sheets[0].save(file, format="PNG", save_all=True, append_images=sheets[1:], duration=120, loop=0)
+    pictures[0].save(
+        file, format="PNG", save_all=True, append_images=pictures[1:], duration=durations, loop=0, default_image=False
+    )
     return file.getvalue()
 
 

@@ -38,6 +38,21 @@ def prior_shapes(names: Sequence[str], scaling: str = "raw", d: int = 100, n: in
     return figure
 
 
+def ridges(samples: Mapping[str, np.ndarray], label: str, reach: tuple[float, float]) -> Figure:
+    """The distribution of numbers of each prior, one below the other: samples: prior -> values; reach: of the axis."""
+    order = in_order(samples)
+    with sns.axes_style("white"):
+        figure, axes = new_figure(len(order), 1, 6.5, 0.48 * len(order) + 0.7, sharex=True)
+    edges = np.linspace(*reach, 90)
+    for axis, name in zip(axes[:, 0], order, strict=True):
+        axis.hist(np.clip(samples[name], *reach), bins=edges, color=colour(name), density=True)
+        axis.set(yticks=[], xlim=reach)
+        axis.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)
+        sns.despine(ax=axis, left=True)
+    axes[-1, 0].set_xlabel(label, fontsize=9)
+    return figure
+
+
 def prior_grids(generators: Trained, n: int = 10) -> Figure:
     """A row a prior, a column one set of uniforms, which every prior turns into its own latents for its own G.
 

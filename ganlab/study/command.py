@@ -106,7 +106,8 @@ def show_first_run(plan: Any) -> None:
     named = ("preset", "dataset", "classes", "prior", "scaling", "latent_dim", "epochs", "seed")
     settings = {key: value for key, value in config.items() if key not in named and value != usual[key]}
     parameters = {key: config[key] for key in named} | {"out": str(first.path), "settings": settings}
-    print(execute("experiment", page, parameters, quiet=True))
+    title = f"One run of the noise study: {first.config.preset}, {first.prior}, seed {first.seed}"
+    print(execute("experiment", page, parameters, quiet=True, title=title))
 
 
 def _code(plan: Any, condition: str) -> int:
