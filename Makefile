@@ -34,8 +34,8 @@ help:  ## this list
 
 setup: $(VENV)/installed  ## the environment, .venv, alone: every target below makes it if it is missing
 
-demo: $(VENV)/installed  ## train on procedural shapes, no download; a few minutes; results/demo/experiment.ipynb
-	$(BIN)/ganlab experiment --dataset shapes --epochs 5 --snapshot-epochs 1 2 3 4 5 --out results/demo
+demo: $(VENV)/installed  ## a GAN learns to draw shapes; three minutes, no download; results/demo/experiment.ipynb
+	$(BIN)/ganlab experiment --dataset shapes --preset conv-noise --conditional --epochs 12 --snapshot-epochs 1 2 3 4 6 8 10 12 --out results/demo
 
 experiment: $(VENV)/installed  ## CIFAR-10: CLASS= (none: all ten) PRESET= PRIOR= EPOCHS= (the preset's) SEED= OUT=
 	$(BIN)/ganlab experiment --preset $(PRESET) --classes $(CLASS) --prior $(PRIOR) $(if $(EPOCHS),--epochs $(EPOCHS)) --seed $(SEED) --out $(OUT)

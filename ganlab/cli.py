@@ -6,6 +6,7 @@ Training options are ``Config``'s own fields, in its groups. Heavy imports wait 
 import argparse
 import dataclasses
 import difflib
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -46,13 +47,29 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"ganlab {command}: stopped; the same command goes on from the last checkpoint", file=sys.stderr)
         return 130
+    except (OSError, MemoryError, RuntimeError) as error:  # what no module below has a sentence for
+        if os.environ.get("GANLAB_DEBUG"):
+            raise
+        print(f"ganlab {command}: {_last_words(error)}; GANLAB_DEBUG=1 shows where", file=sys.stderr)
+        return 1
+
+
+def _last_words(error: Exception) -> str:
+    """One sentence for an error of the system or of a library."""
+    said = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    if isinstance(error, OSError):
+        return f"{error.filename or 'a file'}: {error.strerror or said}; check the path, the disk and your rights there"
+    if isinstance(error, MemoryError) or "allocate memory" in said or "out of memory" in said:
+        return f"out of memory ({said}): use smaller networks, fewer images or a lower resolution"
+    return said
 
 
 # --- training -------------------------------------------------------------------------------------------------------
 
 
 def config_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--out", metavar="DIR", help="the run's folder (default: results/runs/<its names>)")
+    words = "the run's folder (default: results/runs/<its names>)"
+    parser.add_argument("--out", type=_folder, metavar="DIR", help=words)
     groups: dict[str, Any] = {}
     for option in dataclasses.fields(Config):
         name = option.metadata["group"]
@@ -120,7 +137,8 @@ def _default_out(config: Config) -> Path:
 def sample_arguments(parser: argparse.ArgumentParser) -> None:
     _run_argument(parser, "a finished run")
     parser.add_argument("-n", type=int, default=64, help="how many images (default 64)")
-    parser.add_argument("--out", required=True, metavar="PATH", help="a folder for PNG files, or a name ending in .npz")
+    words = "a folder for PNG files, or a name ending in .npz"
+    parser.add_argument("--out", required=True, type=_folder, metavar="PATH", help=words)
     parser.add_argument("--seed", type=int, default=0, help="seed of the latents (default 0)")
     words = "of a conditional run (default: all its classes in turn)"
     parser.add_argument("--classes", "--class", nargs="+", metavar="NAME", help=words)
@@ -207,7 +225,7 @@ def study(options: Options) -> int:
 
 
 def report_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--out", default="results", metavar="DIR", help="(default results)")
+    parser.add_argument("--out", default="results", type=_folder, metavar="DIR", help="(default results)")
 
 
 def report(options: Options) -> None:
@@ -230,7 +248,7 @@ def report(options: Options) -> None:
 
 
 def bench_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--out", default="results/bench", metavar="DIR", help="(default results/bench)")
+    parser.add_argument("--out", default="results/bench", type=_folder, metavar="DIR", help="(default results/bench)")
     words = "times that all take turns, at least 5 (default 6)"
     parser.add_argument("--rounds", type=int, default=6, help=words)
     parser.add_argument("--resolutions", action="store_true", help="speed and memory at 32, 64, 128")
@@ -283,6 +301,13 @@ COMMANDS: dict[str, tuple[Callable[[Options], int | None], Callable[[argparse.Ar
     "bench": (bench, bench_arguments),
     "report": (report, report_arguments),
 }
+
+
+def _folder(given: str) -> str:
+    """The path as it is; an empty one would be the current folder."""
+    if not given.strip():
+        raise argparse.ArgumentTypeError("it is empty: name a folder")
+    return given
 
 
 class _Parser(argparse.ArgumentParser):

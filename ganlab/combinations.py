@@ -1,5 +1,6 @@
 """Fields of a config that are each valid and make no sense together. Each function raises ``ConfigError``."""
 
+import os
 from typing import TYPE_CHECKING
 
 from ganlab.errors import ConfigError
@@ -19,6 +20,28 @@ def sizes(config: "Config") -> None:
             f"epoch_images {config.epoch_images} with batch_size {config.batch_size} and d_steps {config.d_steps}: an "
             f"epoch takes at least the {step} images of one step"
         )
+
+
+def memory(config: "Config") -> None:
+    """The order of magnitude of what training needs, against what the machine has."""
+    g_top, d_top = (channels * config.resolution // 4 for channels in (config.g_channels, config.d_channels))
+    weights = config.latent_dim * 16 * g_top + 6 * g_top**2 + 3 * d_top**2
+    values = config.batch_size * config.resolution**2 * (config.g_channels + config.d_channels)
+    need, there = 4 * (5 * weights + 2 * values), physical_bytes()  # weights: gradients, Adam's moments, average
+    if there and need > there:
+        raise ConfigError(
+            f"g_channels {config.g_channels}, d_channels {config.d_channels}, latent_dim {config.latent_dim} and "
+            f"batch_size {config.batch_size} at {config.resolution} pixels need about {need / 2**30:,.0f} GB, and this "
+            f"machine has {there / 2**30:,.0f} GB: make them smaller"
+        )
+
+
+def physical_bytes() -> int:
+    """The machine's memory; 0 where the system does not tell."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return 0
 
 
 def losses(config: "Config") -> None:
@@ -86,4 +109,4 @@ def judges(config: "Config") -> None:
 
 # Extractors that are near kin of what a discriminator looks through: classifiers of the same images and labels.
 KIN = {"projected": {"cifar_resnet"}}
-COMBINATIONS = (sizes, losses, networks, judges)
+COMBINATIONS = (sizes, memory, losses, networks, judges)

@@ -52,13 +52,17 @@ class Config:
 
     prior: str = _option("latent", "gaussian", "distribution of the latent z", choices=PRIORS)
     scaling: str = _option("latent", "standardised", "mean 0 and variance 1, mean 0, or as it comes", choices=SCALINGS)
-    latent_dim: int = _option("latent", 100, "number of latent coordinates", low=1)
+    latent_dim: int = _option("latent", 100, "number of latent coordinates", low=1, high=100_000)
 
     conditional: bool = _option("networks", False, "G and D know the class: its norms, its projection")
     generator: str = _option("networks", "upsample", "generator family", choices=GENERATORS)
     discriminator: str = _option("networks", "strided", "discriminator family", choices=DISCRIMINATORS)
-    g_channels: int = _option("networks", 32, "channels of G's last layer; doubled at each lower resolution", low=1)
-    d_channels: int = _option("networks", 32, "channels of D's first layer; doubled at each lower resolution", low=1)
+    g_channels: int = _option(
+        "networks", 32, "channels of G's last layer; doubled at each lower resolution", low=1, high=4_096
+    )
+    d_channels: int = _option(
+        "networks", 32, "channels of D's first layer; doubled at each lower resolution", low=1, high=4_096
+    )
     d_norm: str = _option(
         "networks",
         "batch",
@@ -93,16 +97,16 @@ class Config:
     )
 
     epoch_images: int = _option("data", 0, "images an epoch takes, drawn anew each time; 0 means all", low=0)
-    batch_size: int = _option("optimiser", 64, "images in a batch", low=1)
+    batch_size: int = _option("optimiser", 64, "images in a batch", low=1, high=1_000_000)
     g_lr: float = _option("optimiser", 2e-4, "Adam's learning rate for G", above=0)
     d_lr: float = _option("optimiser", 2e-4, "Adam's learning rate for D", above=0)
     beta1: float = _option("optimiser", 0.5, "Adam's first-moment decay", low=0, below=1)
     beta2: float = _option("optimiser", 0.999, "Adam's second-moment decay", low=0, below=1)
-    d_steps: int = _option("optimiser", 1, "D updates per G update", low=1)
+    d_steps: int = _option("optimiser", 1, "D updates per G update", low=1, high=10_000)
     ema_half_life: int = _option("optimiser", 10_000, "half-life in images of G's average; 0 switches it off", low=0)
 
     epochs: int = _option(
-        "run", 75, "passes over the images; more than before continues the run", same_run=False, low=1
+        "run", 75, "passes over the images; more than before continues the run", same_run=False, low=1, high=10**9
     )
     seed: int = _option("run", 0, "seed of initial weights, batch order, augmentation and latents", low=0)
     latent_seed: int = _option("run", -1, "seed of the training latents alone; -1 means the same", low=-1)
@@ -110,7 +114,9 @@ class Config:
         "run", [], "epochs to draw a grid at; none means 1, 2, 5, 10, ...", same_run=False, low=1
     )
     eval_every: int = _option("scores", 5, "epochs between scores of the average; 0 never", same_run=False, low=0)
-    eval_samples: int = _option("scores", 1000, "images drawn for each of these scores", same_run=False, low=40)
+    eval_samples: int = _option(
+        "scores", 1000, "images drawn for each of these scores", same_run=False, low=40, high=1_000_000
+    )
     eval_extractor: str = _option(
         "scores", "cifar_resnet", "what it is scored with", choices=EXTRACTORS, same_run=False
     )
@@ -261,14 +267,23 @@ def _check(option: dataclasses.Field, value: Any) -> None:
             raise unknown(name, item, choices)
         if kind in (int, float):
             _check_bounds(name, item, option.metadata)
+        if kind is str and not _is_plain(item):
+            raise ConfigError(f"{name} is {item[:100]!r}: a name has at most 4,096 characters, all of them printable")
+        if name == "classes" and (set(item) & set("/\\") or item in ("", ".", "..")):
+            raise ConfigError(f"the class {item!r} is no plain name: classes become folders, give it without / and \\")
 
 
+LARGEST = 2**63 - 1  # what a counter, and torch's generators, hold
 ARTICLES = {int: "a whole number", float: "a number", str: "a word", bool: "true or false"}
+
+
+def _is_plain(word: str) -> bool:
+    return len(word) <= 4096 and (word.isprintable() or not word)
 
 
 def _check_bounds(name: str, item: float, bounds: Any) -> None:
     inside = (
-        math.isfinite(item)
+        (abs(item) <= LARGEST if isinstance(item, int) else math.isfinite(item))
         and item >= bounds.get("low", -math.inf)
         and item > bounds.get("above", -math.inf)
         and item < bounds.get("below", math.inf)
@@ -277,4 +292,5 @@ def _check_bounds(name: str, item: float, bounds: Any) -> None:
     if not inside:
         ranges = {"low": "at least", "above": "above", "below": "below", "high": "at most"}
         valid = " and ".join(f"{ranges[key]} {bounds[key]:g}" for key in ranges if key in bounds)
-        raise ConfigError(f"{name} is {item}: it must be {valid or 'finite'}")
+        said = str(item) if isinstance(item, float) or abs(item) < 10**30 else "a number of more than 30 digits"
+        raise ConfigError(f"{name} is {said}: it must be {valid or 'finite and below 2^63'}")

@@ -6,7 +6,9 @@ Everything comes back as one uint8 NCHW tensor in memory. The only module that d
 import contextlib
 import hashlib
 import os
+import warnings
 import zipfile
+import zlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,9 +19,13 @@ import torch.nn.functional as F
 
 from ganlab.config import Config
 from ganlab.errors import GanlabError, unknown
+from ganlab.files import FileError, write_atomic
 
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")
+IMAGE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")  # what a file may be, whatever its name says
+MOST_PIXELS = 50_000_000  # of one picture: beyond it a small file can fill the memory
+MOST_BYTES = 8 * 2**30  # that an .npz may unpack to
 
 
 class DataError(GanlabError):
@@ -157,18 +163,40 @@ def _unpacked(path: Path, split: str) -> tuple[torch.Tensor, torch.Tensor]:
     key = hashlib.sha256(f"{path.resolve()} {about.st_size} {about.st_mtime_ns}".encode()).hexdigest()[:16]
     places = [cache_folder() / "unpacked" / f"{key}-{split}-{what}.npy" for what in ("labels", "images")]
     try:
-        labels, images = (torch.from_numpy(np.load(place, mmap_mode="c")) for place in places)
-    except (OSError, ValueError):  # not there yet
+        labels, images = (torch.from_numpy(_checked(place)) for place in places)
+    except FileNotFoundError:
         images, labels = _npz(path, split)
-        images = images.contiguous()
-        with contextlib.suppress(OSError):  # no room or no right to write: the .npz is read again next time
-            for place, tensor in zip(places, (labels, images), strict=True):
-                place.parent.mkdir(parents=True, exist_ok=True)
-                temporary = place.with_suffix(f".{os.getpid()}.tmp")
-                with open(temporary, "wb") as file:
-                    np.save(file, tensor.numpy())
-                os.replace(temporary, place)
+    except (OSError, ValueError, EOFError) as error:
+        warnings.warn(f"the unpacked copy of {path} is damaged ({error}) and is made again", stacklevel=4)
+        images, labels = _npz(path, split)
+    else:
+        return images, labels
+    images = images.contiguous()
+    with contextlib.suppress(FileError):  # no room or no right to write: the .npz is read again next time
+        for litter in places[0].parent.glob("*.tmp") if places[0].parent.exists() else ():
+            litter.unlink(missing_ok=True)  # what an ended process left
+        for place, tensor in zip(places, (labels, images), strict=True):
+            _write_checked(place, tensor.numpy())
     return images, labels
+
+
+def _checked(place: Path) -> np.ndarray:
+    """The array of a file, mapped into memory. Raises ``ValueError`` if it is not what ``_write_checked`` wrote."""
+    wanted = int(place.with_suffix(".crc").read_text())
+    array = np.load(place, mmap_mode="c")
+    if zlib.crc32(array.reshape(-1).view(np.uint8).data) != wanted:
+        raise ValueError("its checksum is wrong")
+    return array
+
+
+def _write_checked(place: Path, array: np.ndarray) -> None:
+    def save(temporary: Path) -> None:
+        with open(temporary, "wb") as file:
+            np.save(file, array)
+
+    checksum = str(zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data))
+    write_atomic(place, save)
+    write_atomic(place.with_suffix(".crc"), lambda temporary: temporary.write_text(checksum))
 
 
 def _npz(path: Path, split: str) -> tuple[torch.Tensor, torch.Tensor]:
@@ -179,12 +207,15 @@ def _npz(path: Path, split: str) -> tuple[torch.Tensor, torch.Tensor]:
             missing = [key for key in (f"x_{split}", f"y_{split}") if key not in file]
             if missing:
                 raise DataError(f"{path} has no array {missing[0]} (it has {', '.join(file.files)}): {layout}")
+            most = max(member.file_size for member in file.zip.infolist())
+            if most > MOST_BYTES:
+                raise DataError(f"{path} unpacks to {most / 2**30:,.0f} GB, CIFAR-10 to 0.2: {layout}")
             x, y = file[f"x_{split}"], file[f"y_{split}"].reshape(-1)
     except FileNotFoundError:
         raise DataError(f"GANLAB_DATA={path} does not exist: correct the path, or unset it to download") from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"{path} is truncated or no .npz file ({error}): copy or download it again") from None
-    if x.dtype != np.uint8 or x.ndim != 4 or x.shape[1:] != (32, 32, 3) or len(y) != len(x):
+    if x.dtype != np.uint8 or x.ndim != 4 or x.shape[1:] != (32, 32, 3) or len(y) != len(x) or y.dtype.kind not in "iu":
         raise DataError(f"{path} holds x_{split} {x.dtype} {x.shape} with {len(y)} labels: {layout}")
     if len(x) == 0 or y.min() < 0 or y.max() > 9:
         raise DataError(f"{path} holds {len(x)} images with labels outside 0..9: {layout}")
@@ -234,9 +265,13 @@ def folder(path: Path, resolution: int) -> tuple[torch.Tensor, torch.Tensor, lis
     for place, label in enumerate(labels):
         file = next(of_class[label])
         try:
-            with Image.open(file) as image:
+            if not file.is_file():
+                raise OSError("it is no regular file")
+            with Image.open(file, formats=IMAGE_FORMATS) as image:
+                if image.width * image.height > MOST_PIXELS:
+                    raise OSError(f"it has {image.width} x {image.height} pixels, more than {MOST_PIXELS:,}")
                 images[place] = ImageOps.fit(image.convert("RGB"), (resolution, resolution), Image.Resampling.BICUBIC)
-        except OSError as error:
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise DataError(f"{file} cannot be read as an image ({error}): mend or remove it") from None
     names = [place.name for place in classes or [path.resolve()]]
     return torch.from_numpy(images).permute(0, 3, 1, 2), torch.from_numpy(labels), names, f"folder {path.name}"

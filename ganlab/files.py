@@ -52,10 +52,19 @@ def clear_os_errors(path: Path) -> Iterator[None]:
     """Turns the system's errors at ``path`` into a ``FileError``."""
     try:
         yield
-    except OSError as error:
+    except (OSError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "inline_container" not in str(error):  # torch's own writer
+            raise
+        said = getattr(error, "strerror", None) or "the disk took only a part of it"
         raise FileError(
-            f"cannot write {path} ({error.strerror or error}): choose a folder you may write to with --out"
+            f"cannot write {_shortened(path)} ({said}): make room there, or choose another folder with --out"
         ) from None
+
+
+def _shortened(path: Path, most: int = 300) -> str:
+    """The path, or the ends of one too long for a sentence."""
+    said = str(path)
+    return said if len(said) <= most else f"{said[:100]} ... {said[-100:]}"
 
 
 def tile(images: torch.Tensor, columns: int = 8, gap: int = 1) -> np.ndarray:

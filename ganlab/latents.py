@@ -16,6 +16,7 @@ from ganlab.run import Run
 
 EVALUATION_SEED = 20_240_229  # the uniforms that every run is drawn and judged with
 SNAPSHOT_IMAGES = 64
+MOST_SAMPLES = 1_000_000  # at a time: 3 GB of 32 x 32 images
 
 
 class SampleError(GanlabError):
@@ -74,10 +75,13 @@ def write_samples(
 
     Of a conditional run the .npz also holds ``labels`` and their ``names``, the folder has one sub-folder a class.
 
-    Returns a sentence about what was written. Raises ``SampleError`` if n < 1 or the folder already holds PNG files.
+    Returns a sentence about what was written. Raises ``SampleError`` for an n or a seed out of range, or if the folder
+    already holds PNG files.
     """
-    if n < 1:
-        raise SampleError(f"-n is {n}: ask for at least 1 image")
+    if not 1 <= n <= MOST_SAMPLES:
+        raise SampleError(f"-n is {n}: ask for 1 to {MOST_SAMPLES:,} images at a time")
+    if not 0 <= seed < 2**63:
+        raise SampleError(f"--seed is {seed}: it takes 0 to 2^63 - 1")
     is_folder = out.suffix != ".npz"
     if is_folder and out.suffix:
         raise SampleError(f"--out is {out}: give a folder for PNG files, or a name ending in .npz")

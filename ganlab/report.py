@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pandas as pd
 
@@ -211,28 +212,29 @@ def write_index(root: Path = Path("results")) -> Path:
     for heading, kind in KINDS.items():
         rows = [_row(result, root) for result in kind(root)]
         if rows:
-            parts += [f"## {heading}", "| | |\n|---|---|\n" + "\n".join(rows)]
+            parts += [f"## {heading}", "<table>\n" + "\n".join(rows) + "\n</table>"]
     return write_atomic(root / "README.md", lambda path: path.write_text("\n\n".join(parts) + "\n"))
 
 
 def _row(result: Result, root: Path) -> str:
-    def link(path: Path) -> str:
-        return os.path.relpath(path, root)
+    """A line of an HTML table whose columns have a fixed width; names from outside are escaped."""
 
-    picture = ""
+    def link(path: Path) -> str:
+        return html.escape(quote(Path(os.path.relpath(path, root)).as_posix()))
+
+    title, picture = html.escape(result.title.replace("`", "")), ""
     if result.picture and result.picture.exists():
-        words = html.escape(result.title.replace("`", ""))
-        picture = f'<img src="{link(result.picture)}" width="{PICTURE_WIDTH}" alt="{words}">'
+        picture = f'<img src="{link(result.picture)}" width="{PICTURE_WIDTH}" alt="{title}">'
     about = result.provenance
     date = datetime.datetime.fromisoformat(about["date"]).date()
     hardware = f"{about['gpu'] or about['cpu']}, {about['threads']} thread{'s' * (about['threads'] > 1)}"
     lines = [
-        f"**[{result.title}]({link(result.link)})**",
-        *result.numbers,
-        f"`{result.command}`",
-        f"{date}, {hardware}",
+        f'<b><a href="{link(result.link)}">{title}</a></b>',
+        *(html.escape(number) for number in result.numbers),
+        f"<code>{html.escape(result.command)}</code>",
+        html.escape(f"{date}, {hardware}"),
     ]
-    return f"| {picture} | {'<br>'.join(lines)} |"
+    return f'<tr><td width="{PICTURE_WIDTH + 20}">{picture}</td><td width="640">{"<br>".join(lines)}</td></tr>'
 
 
 def write_classification(run: Run) -> Path:

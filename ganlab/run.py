@@ -5,6 +5,7 @@ for the day the last one turns out damaged.
 """
 
 import contextlib
+import hashlib
 import json
 import os
 import re
@@ -86,7 +87,7 @@ class Run:
                     f"{self.path} holds a checkpoint but no config.json: restore it, or choose another folder"
                 )
             return
-        kept, done = self._read("config.json"), self.finished_epochs
+        kept, done = {part: self._part(part) for part in ("config", "data")}, self.finished_epochs
         before = Config.from_dict(kept["config"])  # a field younger than the run has its default there
         before = before.resolved(data.names, "auto")  # as runs were kept before their config was resolved
         if before.identity(kept["data"]["fingerprint"]) != config.identity(data.fingerprint):
@@ -114,12 +115,12 @@ class Run:
 
     @property
     def config(self) -> Config:
-        return Config.from_dict(self._read("config.json")["config"])
+        return Config.from_dict(self._part("config"))
 
     @property
     def images(self) -> int:
         """How many images its data are."""
-        return self._read("config.json")["data"]["images"]
+        return self._part("data")["images"]
 
     @property
     def metrics(self) -> dict[str, Any]:
@@ -159,9 +160,19 @@ class Run:
             frames.append(torch.from_numpy(cut).permute(0, 3, 1, 2))
         return frames
 
+    def _part(self, name: str) -> dict[str, Any]:
+        """A part of config.json. Raises ``RunError`` if it is not there."""
+        part = self._read("config.json").get(name)
+        if not isinstance(part, dict):
+            raise RunError(f"{self.path / 'config.json'} is damaged (no {name}): restore it, or choose another folder")
+        return part
+
     def _read(self, name: str) -> dict[str, Any]:
         try:
-            return json.loads((self.path / name).read_text())
+            found = json.loads((self.path / name).read_text())
+            if not isinstance(found, dict):
+                raise ValueError(f"it holds {found!r}"[:80])
+            return found
         except FileNotFoundError:
             raise RunError(
                 f"{self.path} is no run: it has no {name}; make one with 'ganlab train --out {self.path}'"
@@ -252,7 +263,8 @@ class Run:
             key: (value.half() if value.ndim > 1 else value).cpu().contiguous()
             for key, value in generator.state_dict().items()
         }
-        about = {"config": json.dumps(config.to_dict())}  # one key: safetensors writes several in random order
+        told = config.to_dict() | {"sha256": _checksum(tensors)}
+        about = {"config": json.dumps(told)}  # one key: safetensors writes several in random order
         self.write(GENERATOR_FILES[best], lambda path: path.write_bytes(save(tensors, about)))
 
     def read_generator(self, best: bool = False) -> tuple[nn.Module, Config]:
@@ -266,10 +278,26 @@ class Run:
             raise RunError(f"{self.path} has no {path.name}: {cure}")
         try:
             with safe_open(path, "pt") as file:
-                config = Config.from_dict(json.loads(file.metadata()["config"]))
+                about = json.loads(file.metadata()["config"])
+                checksum = about.pop("sha256", None)  # older runs have none
+                config = Config.from_dict(about)
                 weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        except (SafetensorError, KeyError, TypeError, ValueError) as error:
-            raise RunError(f"{path} is damaged ({error}): delete it and run the training command again") from None
-        generator = build(config, torch.Generator())[0]
-        generator.load_state_dict(weights)
+            if checksum not in (None, _checksum(weights)):
+                raise ValueError("its checksum is wrong")
+            if not all(value.isfinite().all() for value in weights.values()):
+                raise ValueError("it holds NaN or infinity")
+            generator = build(config, torch.Generator())[0]
+            generator.load_state_dict(weights)
+        except (SafetensorError, AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
+            said = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise RunError(f"{path} is damaged ({said}): delete it and run the training command again") from None
         return generator.eval(), config
+
+
+def _checksum(tensors: dict[str, torch.Tensor]) -> str:
+    """SHA-256 of names and values, whatever their order in a file."""
+    digest = hashlib.sha256()
+    for key in sorted(tensors):
+        digest.update(key.encode())
+        digest.update(tensors[key].contiguous().numpy().data)
+    return digest.hexdigest()

@@ -150,7 +150,7 @@ def test_two_processes_cannot_train_in_one_folder(run):
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(FileError, match="cannot write .*choose a folder you may write to with --out"):
+    with pytest.raises(FileError, match="cannot write .*make room there, or choose another folder with --out"):
         to_the_end(SETTINGS, Run(tmp_path / "file" / "run"))
     with pytest.raises(FileError, match="cannot write /proc/ganlab"):
         to_the_end(SETTINGS, Run("/proc/ganlab"))

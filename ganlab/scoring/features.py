@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import nn
 
 from ganlab.choices import EXTRACTORS, function
@@ -218,10 +218,18 @@ def reference_features(extractor: Extractor, data: ImageSet, device: str | torch
         return kept
     features = extractor.features(data.images, device=device)
     try:
-        write_atomic(path, lambda temporary: temporary.write_bytes(save({"features": features})))
+        write_atomic(path, lambda temporary: temporary.write_bytes(_packed(features)))
     except GanlabError as error:
         warnings.warn(f"the features of {data.source} are not cached: {error}", stacklevel=2)
     return features
+
+
+def _packed(features: torch.Tensor) -> bytes:
+    return save({"features": features}, {"sha256": _checksum(features)})
+
+
+def _checksum(features: torch.Tensor) -> str:
+    return hashlib.sha256(features.contiguous().numpy().data).hexdigest()
 
 
 def _read_features(path: Path, n: int, dim: int | None) -> torch.Tensor | None:
@@ -229,7 +237,10 @@ def _read_features(path: Path, n: int, dim: int | None) -> torch.Tensor | None:
     if not path.exists():
         return None
     try:
-        features = load_file(path)["features"]
+        with safe_open(path, "pt") as file:
+            features, kept = file.get_tensor("features"), (file.metadata() or {}).get("sha256")
+        if kept != _checksum(features):
+            raise KeyError("its checksum is wrong or missing")
         if features.shape == (n, dim or features.shape[1]) and features.isfinite().all():
             return features
         fault = f"it holds {tuple(features.shape)} where ({n}, {dim or 'F'}) finite numbers belong"

@@ -154,11 +154,20 @@ def read(name: str, root: str | Path = "") -> Study:
     return Study(path.stem, root, tuple(conditions), runs, judges, last_scores=outcome["last_scores"], **about)
 
 
+class _PlainLoader(yaml.SafeLoader):
+    """Takes no aliases: a few lines of them can stand for more than the memory holds."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("a plan takes no aliases such as *name")
+        return super().compose_node(parent, index)
+
+
 def _mapping(path: Path) -> dict[str, Any]:
     """The file as a mapping whose keys are known. Raises ``StudyError``."""
     wanted = "it takes 'conditions', each with a name, a list of priors and one of seeds"
     try:
-        plan = yaml.safe_load(path.read_text())
+        plan = yaml.load(path.read_text(), _PlainLoader)
     except (yaml.YAMLError, OSError, UnicodeDecodeError) as error:
         raise StudyError(f"{path} cannot be read ({error!r}): {wanted}") from None
     listed = plan.get("conditions") if isinstance(plan, dict) else None
