@@ -27,7 +27,7 @@ export GANLAB_DATA := $(abspath $(GANLAB_DATA))
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo experiment evaluate noise-study presets report bench lab explore test test-unit test-slow test-browser lint
+.PHONY: help setup demo experiment evaluate noise-study presets report bench lab explore test test-unit test-slow test-browser faults constraints lint
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -73,6 +73,12 @@ test-slow: $(VENV)/installed-dev  ## of it real kernels, processes that are kill
 
 test-browser: $(VENV)/installed-dev  ## of it the explorer in Chromium
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal -m browser
+
+faults: $(VENV)/installed-dev  ## every crash, torn file and full disk there is, 10,000 malformed files; results/faults.md
+	OMP_NUM_THREADS=1 $(BIN)/python tests/faults.py
+
+constraints: test  ## constraints.txt: the versions with which the tests have just passed
+	$(BIN)/python -m pip freeze --exclude-editable | sed -E 's/ @ .*//; s/\+[a-z0-9.]+$$//' | grep '==' > constraints.txt
 
 lint: $(VENV)/installed-dev  ## ruff, and what committed notebooks, pictures and pages must not hold
 	$(BIN)/ruff check .
