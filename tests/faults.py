@@ -308,9 +308,9 @@ def main(cases: int = 1700) -> int:
         print(table[-1], flush=True)
     page = Path(__file__).parent.parent / "results" / "faults.md"
     head = (
-        "# Faults\n\n`make faults`. A moment is a call of fsync or rename. *killed*: the process dies there. *torn*: half\n"
-        "of the file is lost, then it dies. *full*, *broken*: the system answers that the disk is full, or an\n"
-        "input/output error. Survived: no traceback, and the same work asked for again ends with the bytes of an undisturbed run.\n\n"
+        "# Faults\n\n`make faults`. A moment is a call of fsync or rename. *killed*: the process dies there. *torn*: "
+        "half of the\nfile is lost, then it dies. *full*, *broken*: the system answers that the disk is full, or an "
+        "input/output error.\nSurvived: no traceback, and the same work asked for again ends with the same bytes.\n\n"
         "| scenario | fault | moments | survived | lost |\n|---|---|---|---|---|\n"
     )
     fuzzed = "\n\nFiles with a few bytes changed, cut out, repeated or missing. The others were read as they are.\n\n"
