@@ -27,7 +27,7 @@ export GANLAB_DATA := $(abspath $(GANLAB_DATA))
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo experiment evaluate noise-study presets report bench lab explore test test-unit test-slow test-browser faults constraints lint
+.PHONY: help setup demo experiment tutorial evaluate noise-study presets report bench lab explore test test-unit test-slow test-browser faults constraints lint
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ demo: $(VENV)/installed  ## a GAN learns to draw shapes; three minutes, no downl
 
 experiment: $(VENV)/installed  ## CIFAR-10: CLASS= (none: all ten) PRESET= PRIOR= EPOCHS= (the preset's) SEED= OUT=
 	$(BIN)/ganlab experiment --preset $(PRESET) --classes $(CLASS) --prior $(PRIOR) $(if $(EPOCHS),--epochs $(EPOCHS)) --seed $(SEED) --out $(OUT)
+
+tutorial: $(VENV)/installed  ## a GAN step by step, two minutes without a data set: results/tutorial/tutorial.ipynb
+	$(BIN)/ganlab tutorial
 
 evaluate: $(VENV)/installed  ## score a finished run beside its real-vs-real floor: RUN=
 	$(BIN)/ganlab evaluate --run $(RUN) --notebook

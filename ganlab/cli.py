@@ -6,6 +6,7 @@ Training options are ``Config``'s own fields, in its groups. Heavy imports wait 
 import argparse
 import dataclasses
 import difflib
+import json
 import os
 import sys
 from collections.abc import Callable
@@ -15,7 +16,8 @@ from typing import Any, NoReturn
 from ganlab import __version__
 from ganlab.choices import EXTRACTORS
 from ganlab.config import DATASETS, Config, item_type, option_default
-from ganlab.errors import GanlabError
+from ganlab.errors import GanlabError, last_words
+from ganlab.priors import PRIORS
 from ganlab.study.command import add_arguments as study_arguments
 
 EXIT_CODES = {
@@ -50,18 +52,8 @@ def main(argv: list[str] | None = None) -> int:
     except (OSError, MemoryError, RuntimeError) as error:  # what no module below has a sentence for
         if os.environ.get("GANLAB_DEBUG"):
             raise
-        print(f"ganlab {command}: {_last_words(error)}; GANLAB_DEBUG=1 shows where", file=sys.stderr)
+        print(f"ganlab {command}: {last_words(error)}; GANLAB_DEBUG=1 shows where", file=sys.stderr)
         return 1
-
-
-def _last_words(error: Exception) -> str:
-    """One sentence for an error of the system or of a library."""
-    said = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    if isinstance(error, OSError):
-        return f"{error.filename or 'a file'}: {error.strerror or said}; check the path, the disk and your rights there"
-    if isinstance(error, MemoryError) or "allocate memory" in said or "out of memory" in said:
-        return f"out of memory ({said}): use smaller networks, fewer images or a lower resolution"
-    return said
 
 
 # --- training -------------------------------------------------------------------------------------------------------
@@ -116,6 +108,21 @@ def experiment(options: Options) -> None:
     parameters = {**named, "out": str(out), "settings": settings}
     title = f"What does a GAN learn from {_data_words(config)}?"
     print(execute("experiment", out / "experiment.ipynb", parameters, title=title))
+
+
+def tutorial_arguments(parser: argparse.ArgumentParser) -> None:
+    words = "where page and run are kept (default results/tutorial)"
+    parser.add_argument("--out", default="results/tutorial", type=_folder, metavar="DIR", help=words)
+    parser.add_argument("--prior", default="gaussian", choices=tuple(PRIORS), metavar="NAME", help="of the latents")
+
+
+def tutorial(options: Options) -> None:
+    """a GAN step by step: run notebooks/tutorial.ipynb, two minutes without a data set"""
+    from ganlab.notebooks import execute
+
+    out = Path(options["out"])
+    print(execute("tutorial", out / "tutorial.ipynb", options, quiet=True))
+    _note_origin(out)
 
 
 def _data_words(config: Config) -> str:
@@ -230,21 +237,25 @@ def report_arguments(parser: argparse.ArgumentParser) -> None:
 
 def report(options: Options) -> None:
     """render the explorer, and index all results in results/README.md"""
-    import json
-
-    from ganlab.files import write_atomic
-    from ganlab.machine import provenance
     from ganlab.notebooks import execute
     from ganlab.report import write_index
 
     out = Path(options["out"])
     print(execute("explorer", out / "explorer" / "explorer.ipynb", {}, quiet=True))
-    about = json.dumps(provenance(), indent=2) + "\n"
-    write_atomic(out / "explorer" / "about.json", lambda path: path.write_text(about))
+    _note_origin(out / "explorer")
     print(write_index(out))
 
 
 # --- this machine ---------------------------------------------------------------------------------------------------
+
+
+def _note_origin(folder: Path) -> None:
+    """Leaves about.json beside a page: when, by which versions and on what it was made."""
+    from ganlab.files import write_atomic
+    from ganlab.machine import provenance
+
+    about = json.dumps(provenance(), indent=2) + "\n"
+    write_atomic(folder / "about.json", lambda path: path.write_text(about))
 
 
 def bench_arguments(parser: argparse.ArgumentParser) -> None:
@@ -294,6 +305,7 @@ def _line(row: dict[str, Any]) -> str:
 COMMANDS: dict[str, tuple[Callable[[Options], int | None], Callable[[argparse.ArgumentParser], None]]] = {
     "train": (train, config_arguments),
     "experiment": (experiment, config_arguments),
+    "tutorial": (tutorial, tutorial_arguments),
     "sample": (sample, sample_arguments),
     "evaluate": (evaluate, evaluate_arguments),
     "classify": (classify, classify_arguments),

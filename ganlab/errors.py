@@ -20,3 +20,13 @@ def unknown(what: str, given: object, valid: Iterable[object]) -> ConfigError:
     near = difflib.get_close_matches(str(given), names, n=1)
     hint = f" (did you mean {near[0]!r}?)" if near else ""
     return ConfigError(f"unknown {what} {given!r}{hint}: valid are {', '.join(names)}")
+
+
+def last_words(error: Exception) -> str:
+    """One sentence for an error of the system or of a library."""
+    said = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    if isinstance(error, OSError):
+        return f"{error.filename or 'a file'}: {error.strerror or said}; check the path, the disk and your rights there"
+    if isinstance(error, MemoryError) or "allocate memory" in said or "out of memory" in said:
+        return f"out of memory ({said}): use smaller networks, fewer images or a lower resolution"
+    return said

@@ -62,10 +62,12 @@ def recipe(config: Config, page: Path) -> str:
     """A Markdown table, a row a part that the config switches on. page: the folder of the page that shows it, from
     which the links to the code lead."""
     lines = ["| part | value | what it does | paper | code |", "|---|---|---|---|---|"]
-    for (name, value), (words, paper) in PARTS.items():
+    for name in dict.fromkeys(field for field, _ in PARTS):
         chosen = getattr(config, name)
-        if value in (chosen if isinstance(chosen, list) else [chosen]):
-            lines.append(_line(name, value, words, paper, _code(name, value), page))
+        for value in chosen if isinstance(chosen, list) else [chosen]:
+            words, paper = PARTS.get((name, value), ("", None))  # a part that was added has no words yet
+            if words or name in TABLES:
+                lines.append(_line(name, value, words, paper, _code(name, value), page))
     for name, (words, paper, code) in WEIGHTS.items():
         if number := getattr(config, name):
             lines.append(_line(name, f"{number:g}", words, paper, code, page))

@@ -185,6 +185,14 @@ def classifications(root: Path) -> Iterator[Result]:
         )
 
 
+def tutorials(root: Path) -> Iterator[Result]:
+    """The executed tutorial."""
+    path = root / "tutorial" / "tutorial.ipynb"
+    if path.exists():
+        about = json.loads(path.with_name("about.json").read_text())
+        yield Result("a GAN, step by step", path, None, [], "make tutorial", about)
+
+
 def explorer(root: Path) -> Iterator[Result]:
     """The rendered explorer."""
     path = root / "explorer" / "explorer.ipynb"
@@ -195,6 +203,7 @@ def explorer(root: Path) -> Iterator[Result]:
 
 KINDS: dict[str, Callable[[Path], Iterator[Result]]] = {
     "The noise study": studies,
+    "The tutorial": tutorials,
     "The main experiment": runs,
     "The presets": presets,
     "Data augmentation": classifications,

@@ -48,7 +48,7 @@ def test_train_makes_a_run_and_the_same_command_returns(tmp_path):
         (["bench", "--race", "1", "--out", "nowhere"], "nowhere has no bench.json"),
         (["sample", "--run", "nowhere", "--out", "x.npz"], "nowhere has no generator.safetensors"),
         (["sample", "--run", "nowhere", "--out", "x.jpg"], "give a folder for PNG files, or a name ending in .npz"),
-        (["sample", "--run", "nowhere", "-n", "0", "--out", "x.npz"], "-n is 0: ask for at least 1 image"),
+        (["sample", "--run", "nowhere", "-n", "0", "--out", "x.npz"], "-n is 0: ask for 1 to"),
     ],
 )
 def test_a_mistake_gets_one_sentence_and_exit_code_2(words, sentence, capsys):
