@@ -26,6 +26,9 @@ from ganlab.files import write_atomic
 from ganlab.networks import classifier
 
 
+GPU_BATCH = 64  # several runs may share a GPU: at 256, EfficientNet-Lite0 takes 8 GB
+
+
 class FeatureError(GanlabError):
     """Images that an extractor cannot take, or weights that are missing, damaged or not the ones expected."""
 
@@ -64,7 +67,7 @@ class Extractor:
         device, found = torch.device(device), []
         if isinstance(self.network, nn.Module):
             self.network.to(device).eval()
-        size = batch_size or (self.batch_size if device.type == "cpu" else 256)
+        size = batch_size or (self.batch_size if device.type == "cpu" else GPU_BATCH)
         exact = torch.backends.cudnn.flags(enabled=True, allow_tf32=False)  # TF32 rounds to 10 bits
         bar = tqdm(total=len(images), unit="image", desc=self.name, leave=False, disable=not sys.stderr.isatty())
         with exact, bar:
