@@ -25,7 +25,6 @@ from ganlab.errors import GanlabError
 from ganlab.files import write_atomic
 from ganlab.networks import classifier
 
-
 GPU_BATCH = 64  # several runs may share a GPU: at 256, EfficientNet-Lite0 takes 8 GB
 
 
