@@ -81,13 +81,9 @@ class Run:
 
     def check(self, config: Config, data: ImageSet) -> None:
         """Raises ``RunError`` if the folder belongs to another run, naming the fields, or is past ``config.epochs``."""
-        if not (self.path / "config.json").exists():
-            if self.checkpoint_path.exists():
-                raise RunError(
-                    f"{self.path} holds a checkpoint but no config.json: restore it, or choose another folder"
-                )
+        kept, done = self._kept(), self.finished_epochs
+        if kept is None:
             return
-        kept, done = {part: self._part(part) for part in ("config", "data")}, self.finished_epochs
         before = Config.from_dict(kept["config"])  # a field younger than the run has its default there
         before = before.resolved(data.names, "auto")  # as runs were kept before their config was resolved
         if before.identity(kept["data"]["fingerprint"]) != config.identity(data.fingerprint):
@@ -96,6 +92,19 @@ class Run:
                 fields.append("the images (other pixels, labels or order)")
             raise RunError(f"{self.path} holds another run ({'; '.join(fields)}): choose another folder, or delete it")
         self._check_epochs(done, config)
+
+    def _kept(self) -> dict[str, Any] | None:
+        """config and data of the run in the folder, from config.json or, where that was lost, from a checkpoint.
+
+        None in a new folder. Raises ``RunError`` for a checkpoint that does not tell."""
+        if (self.path / "config.json").exists():
+            return {part: self._part(part) for part in ("config", "data")}
+        state = self.read_checkpoint()
+        if state is None:
+            return None
+        if not isinstance(state.get("run"), dict):
+            raise RunError(f"{self.path} holds a checkpoint but no config.json: restore it, or choose another folder")
+        return state["run"]
 
     def _check_epochs(self, done: int, config: Config) -> None:
         if done > config.epochs:
@@ -106,10 +115,15 @@ class Run:
         for folder in ("", "samples", "figures"):  # not deeper, where other runs may lie
             for litter in (self.path / folder).glob(".*.tmp"):
                 litter.unlink(missing_ok=True)
+        identity = config.identity(data.fingerprint)
+        self.write_json("config.json", {"identity": identity, **self.described(config, data)})
+
+    @staticmethod
+    def described(config: Config, data: ImageSet) -> dict[str, Any]:
+        """What makes a run: its config, and the images it is trained on."""
         about = {"fingerprint": data.fingerprint, "source": data.source, "split": data.split,
                  "images": len(data), "names": data.names}  # fmt: skip
-        identity = config.identity(data.fingerprint)
-        self.write_json("config.json", {"identity": identity, "config": config.to_dict(), "data": about})
+        return {"config": config.to_dict(), "data": about}
 
     # --- what the folder says
 

@@ -108,10 +108,31 @@ def test_fewer_epochs_than_the_checkpoint_has_are_refused(tmp_path):
         to_the_end(SETTINGS, Run(tmp_path))
 
 
-def test_a_checkpoint_without_its_config_is_refused(run):
+def test_a_lost_config_comes_back_from_the_checkpoint(run):
+    before = (run.path / "config.json").read_bytes()
     (run.path / "config.json").unlink()
-    with pytest.raises(RunError, match="holds a checkpoint but no config.json"):
+    with pytest.raises(RunError, match="holds another run .seed: 0 -> 9"):
         to_the_end(SETTINGS.replace(seed=9), run)
+    (run.path / "metrics.json").unlink()
+    to_the_end(SETTINGS, run)
+    assert (run.path / "config.json").read_bytes() == before
+
+
+def test_a_checkpoint_that_does_not_say_of_what_run_it_is_is_refused_without_a_config(run):
+    (run.path / "config.json").unlink()
+    (run.path / "metrics.json").unlink()
+    run.write_checkpoint({key: value for key, value in run.read_checkpoint().items() if key != "run"})
+    with pytest.raises(RunError, match="holds a checkpoint but no config.json"):
+        to_the_end(SETTINGS, run)
+
+
+def test_a_folder_deleted_in_mid_run_is_whole_again_at_the_end(tmp_path):
+    run = Run(tmp_path / "run")
+    for event in train(SETTINGS, run):
+        if event.kind == "epoch" and event.epoch == 1:
+            shutil.rmtree(run.path)
+    assert run.metrics["epochs"] == SETTINGS.epochs and run.config == SETTINGS.replace(precision=run.config.precision)
+    assert run.read_generator() and len(run.history) == SETTINGS.epochs
 
 
 def test_two_corrupted_checkpoints_are_an_error_that_says_what_to_do(run):

@@ -130,10 +130,15 @@ def _epochs(training: Training, run: Run, data: ImageSet, stop: Stop, scorer: Sc
             yield _event(training, "progress")
         if stop.requested or unsaved >= config.checkpoint_seconds:
             training.check_finite()
-            run.write_checkpoint(training.state_dict())
+            _save(training, run, data)
             unsaved = 0.0
             yield _event(training, "checkpoint")
         stop.check()
+
+
+def _save(training: Training, run: Run, data: ImageSet) -> None:
+    """A checkpoint, which says of what run it is."""
+    run.write_checkpoint(training.state_dict() | {"run": run.described(training.config, data)})
 
 
 def _end_epoch(training: Training, run: Run, scorer: Scorer | None) -> Iterator[Event]:
@@ -167,7 +172,8 @@ def _finish(training: Training, run: Run, data: ImageSet, scorer: Scorer | None,
     began: what was known when the run began, and stands in its metrics.
     """
     config = training.config
-    run.write_checkpoint(training.state_dict())
+    run.claim(config, data)  # again: someone may have deleted the folder since
+    _save(training, run, data)
     run.write_generator(training.gan.ema.network, config)
     seconds = sum(row["seconds"] for row in training.history)
     scored = scorer is not None and len(data) >= FEWEST
