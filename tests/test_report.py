@@ -68,3 +68,13 @@ def test_broken_links_and_heavy_pictures_are_found(tmp_path):
     assert picture_problem(bytes(200_001)) and not picture_problem(bytes(200_000))
     moving = b"\x89PNG" + b"acTL"
     assert picture_problem(moving + bytes(500_000)) and not picture_problem(moving + bytes(300_000))
+
+
+@pytest.mark.parametrize(("value", "said"), [(5.2, "no"), (4.2, "perhaps"), (2.0, "yes")])
+def test_copying_is_answered_beside_real_images(value, said):
+    rows = [("nearest_train", "cifar_resnet", 1.0, 5.0, True),
+            ("nearest_train", "efficientnet_lite0", value, 5.0, False), ("duplicate_rate", "pixels", 0.01, 0.0, False)]  # fmt: skip
+    table = pd.DataFrame(rows, columns=["metric", "extractor", "value", "floor", "trained_against"])
+    assert report.copying(table).startswith(f"{said}: {value:.3g} to the nearest")
+    assert report.copying(table).endswith("1 % drawn twice")
+    assert report.copying(table.iloc[2:]).startswith("unknown")
