@@ -72,8 +72,11 @@ def test_broken_links_and_heavy_pictures_are_found(tmp_path):
 
 @pytest.mark.parametrize(("value", "said"), [(5.2, "no"), (4.2, "perhaps"), (2.0, "yes")])
 def test_copying_is_answered_beside_real_images(value, said):
-    rows = [("nearest_train", "cifar_resnet", 1.0, 5.0, True),
-            ("nearest_train", "efficientnet_lite0", value, 5.0, False), ("duplicate_rate", "pixels", 0.01, 0.0, False)]  # fmt: skip
+    rows = [
+        ("nearest_train", "cifar_resnet", 1.0, 5.0, True),
+        ("nearest_train", "efficientnet_lite0", value, 5.0, False),
+        ("duplicate_rate", "pixels", 0.01, 0.0, False),
+    ]
     table = pd.DataFrame(rows, columns=["metric", "extractor", "value", "floor", "trained_against"])
     assert report.copying(table).startswith(f"{said}: {value:.3g} to the nearest")
     assert report.copying(table).endswith("1 % drawn twice")
