@@ -128,7 +128,7 @@ def tutorial(options: Options) -> None:
 def _data_words(config: Config) -> str:
     """The images of a config, for a title."""
     if config.dataset == "cifar10":
-        return f"the images of {' and '.join(config.classes)} in CIFAR-10" if config.classes else "all of CIFAR-10"
+        return f"CIFAR-10's {' and '.join(config.classes)} images" if config.classes else "all of CIFAR-10"
     return "ten kinds of shapes" if config.dataset == "shapes" else f"the folder {Path(config.dataset).name}"
 
 

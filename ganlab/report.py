@@ -58,8 +58,11 @@ def evaluation_numbers(table: pd.DataFrame) -> list[str]:
     if table.empty:
         return []
     rows = table[table["metric"].isin(SHOWN) & (table["split"] == "train")].drop_duplicates(["extractor", "metric"])
+    if "trained_against" in rows:
+        rows = rows.sort_values("trained_against", kind="stable")
     return [
         f"{shown_name(row.metric, row.extractor)}: {row.value:.3g} (real images {row.floor:.3g})"
+        + ", trained against" * bool(getattr(row, "trained_against", False))
         for row in rows.itertuples()
     ]
 

@@ -241,8 +241,10 @@ def _read_features(path: Path, n: int, dim: int | None) -> torch.Tensor | None:
     try:
         with safe_open(path, "pt") as file:
             features, kept = file.get_tensor("features"), (file.metadata() or {}).get("sha256")
+        if kept is None:
+            return None  # of an older version, which wrote no checksum
         if kept != _checksum(features):
-            raise KeyError("its checksum is wrong or missing")
+            raise KeyError("its checksum is wrong")
         if features.shape == (n, dim or features.shape[1]) and features.isfinite().all():
             return features
         fault = f"it holds {tuple(features.shape)} where ({n}, {dim or 'F'}) finite numbers belong"
