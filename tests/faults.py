@@ -267,7 +267,7 @@ def fuzz(cases: int, seed: int = 0) -> dict[str, tuple[int, int, list[str]]]:
 
     from ganlab.errors import GanlabError
 
-    stream, found = np.random.default_rng(seed), {}
+    stream, found, before = np.random.default_rng(seed), {}, dict(os.environ)
     with tempfile.TemporaryDirectory(prefix="fuzz") as name, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         os.environ["GANLAB_CACHE"] = str(Path(name) / "cache")
@@ -285,6 +285,8 @@ def fuzz(cases: int, seed: int = 0) -> dict[str, tuple[int, int, list[str]]]:
                     wrong.append(f"{reader}: {traceback.format_exc()}")
             path.write_bytes(content)
             found[reader] = (cases, refused, wrong)
+    os.environ.clear()
+    os.environ.update(before)
     return found
 
 
