@@ -13,7 +13,7 @@ ZHAO = ("Zhao 2020", "2006.10738")
 SALIMANS = ("Salimans 2016", "1606.03498")
 # (field, value) -> what it does, and the paper as (author and year, arXiv number)
 PARTS = {
-    ("generator", "upsample"): ("doubles the image, then convolves, four times", ("Odena 2016", "1610.09585")),
+    ("generator", "upsample"): ("doubles the image, then convolves; repeats", ("Karras 2018", "1710.10196")),
     ("generator", "transposed"): ("transposed convolutions, no dense layer", DCGAN),
     ("generator", "dense_transposed"): ("a dense layer, then transposed convolutions", DCGAN),
     ("generator", "residual"): ("residual blocks", MIYATO),
