@@ -7,7 +7,6 @@ import pytest
 import torch
 from conftest import needs_cifar10
 
-from ganlab import bench
 from ganlab.bench import contenders, race, throughput, waits
 from ganlab.config import Config
 from ganlab.files import read_png
@@ -37,7 +36,7 @@ def test_a_worker_is_a_process_that_says_how_long_a_step_takes():
 
 def test_a_worker_that_dies_is_named():
     worker = throughput.Worker("no such contender")
-    with pytest.raises(bench.BenchError, match="measures 'no such contender' ended with code 1"):
+    with pytest.raises(contenders.BenchError, match="measures 'no such contender' ended with code 1"):
         worker.ready()
 
 
@@ -67,7 +66,7 @@ def test_the_bars_compare_what_was_measured():
 def test_resolutions_are_measured_each_in_its_own_process(tmp_path, monkeypatch):
     chosen = {name: throughput.SIZES[name] for name in ("fast at 32", "fast at 64")}
     monkeypatch.setattr(throughput, "SIZES", chosen)
-    small, large = bench.resolutions(tmp_path, rounds=1, seconds=0.01)
+    small, large = throughput.resolutions(tmp_path, rounds=1, seconds=0.01)
     assert small["batch"] == large["batch"] == 16 and small["peak_memory_mb"] > 100
     assert 3.5 < large["mflop_per_image"] / small["mflop_per_image"] < 6.5  # four times the pixels, and a stage more
     assert "| fast at 64" in (tmp_path / "resolutions.md").read_text()
@@ -76,18 +75,17 @@ def test_resolutions_are_measured_each_in_its_own_process(tmp_path, monkeypatch)
 def test_a_race_is_held_to_its_bars_where_both_have_run():
     marks = [("sngan", 10, 90.0, 0.1), ("fast", 4, 81.0, 0.1), ("fast", 20, 60.0, 0.3)]
     means = pd.DataFrame(marks, columns=["contender", "minutes", "fd", "recall"]).set_index(["contender", "minutes"])
-    table = bench.race_bars(means)
+    table = race.race_bars(means)
     assert table["measured"].tolist() == [0.9, 60.0, 0.3] and table["met"].tolist() == [True, False, True]
-    assert len(bench.race_bars(means.drop(("fast", 20)))) == 1
-    assert bench.race_bars(means.loc[["sngan"]]).empty
+    assert len(race.race_bars(means.drop(("fast", 20)))) == 1
+    assert race.race_bars(means.loc[["sngan"]]).empty
 
 
 @pytest.mark.slow
 @needs_cifar10
 def test_both_precisions_of_a_preset_take_turns(tmp_path, monkeypatch):
-    chosen = {name: throughput.PRECISIONS[name] for name in ("sngan, fp32", "sngan, bf16")}
-    monkeypatch.setattr(throughput, "PRECISIONS", chosen)
-    (row,) = bench.precisions(tmp_path, rounds=1, seconds=0.01)
+    monkeypatch.setattr(throughput, "PRESETS", ["sngan"])
+    (row,) = throughput.precisions(tmp_path, rounds=1, seconds=0.01)
     assert row["fp32"] > 0 and 0 < row["auto / better"] <= 1
     assert ("bf16" in row) == (native_precision(torch.device("cpu")) == "bf16")
     assert "| sngan" in (tmp_path / "precisions.md").read_text()
@@ -101,22 +99,22 @@ def test_a_race_is_scored_at_its_minutes_and_not_run_twice(contender, tmp_path, 
     monkeypatch.setattr(race, "MARKS", (1,))
     record = {"contenders": {contender: {"images_per_second": 2.0}}}  # a minute is 120 images
     (tmp_path / "bench.json").write_text(json.dumps(record))
-    rows = [table[table["metric"] == "fd"].iloc[0] for table in bench.run_race(tmp_path, contender, 1.5, seed=3)]
+    rows = [table[table["metric"] == "fd"].iloc[0] for table in race.run_race(tmp_path, contender, 1.5, seed=3)]
     assert [row["minutes"] for row in rows] == [1, 1.5]
     assert [-(-images // 64) for images in (120, 180)] == [-(-row["images"] // 64) for row in rows]
     assert all(row["value"] > row["floor"] for row in rows)
     rows_of_images = [read_png(path).shape[0] // 32 for path in (tmp_path / "race").glob("*-s3-*min.png")]
     assert rows_of_images == ([8, 8] if contender == "plain" else [10, 10])  # a class a row
-    assert list(bench.run_race(tmp_path, contender, 1.5, seed=3)) == []
+    assert list(race.run_race(tmp_path, contender, 1.5, seed=3)) == []
 
     (tmp_path / "bench.json").write_text(json.dumps({"contenders": {contender: {"images_per_second": 50.0}}}))
-    (table,) = bench.run_race(tmp_path, contender, 1, seed=4)
+    (table,) = race.run_race(tmp_path, contender, 1, seed=4)
     assert table["images"].iloc[0] == rows[0]["images"], "a minute of one contender means the same in all of its races"
     assert json.loads((tmp_path / "race" / "about.json").read_text())["date"]
 
     kept = [Run(path.parent).read_generator()[1] for path in tmp_path.rglob("generator.safetensors")]
     assert [config.conditional for config in kept] == ([] if contender == "plain" else [True, True])
 
-    report = bench.draw_race(tmp_path).read_text()
+    report = race.draw_race(tmp_path).read_text()
     assert f"{rows[-1]['value']:.4g}" in report
     assert (tmp_path / "race.png").stat().st_size > 5000

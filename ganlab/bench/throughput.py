@@ -21,6 +21,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from ganlab.bench.contenders import CONTENDERS, PRECISIONS, SIZES, BenchError, seconds_of
 from ganlab.files import write_atomic
 from ganlab.machine import native_precision, provenance
+from ganlab.presets import PRESETS
 
 
 def serve(name: str) -> None:
@@ -147,20 +148,9 @@ def _flops(worker: Worker) -> float:
 def resolutions(out: Path, rounds: int = 5, seconds: float = 3.0) -> Iterator[dict[str, Any]]:
     """Images per second and peak memory of the families that grow with the resolution, medians of ``rounds``: a row a
     preset and resolution, one after the other, each kept in ``out``/resolutions.md before the next is measured."""
-    rows, about = [], provenance()
-    heading = (
-        f"# Resolutions\n\n`ganlab bench --resolutions`, {about['date'][:10]}, {machine_line(about)}. Training, "
-        f"medians of {rounds} rounds; peak memory is the whole process's.\n\n"
-    )
+    words, rows = f"Training, medians of {rounds} rounds; peak memory is the whole process's.", []
     for name, (_, what) in SIZES.items():
-        worker = Worker(name)
-        try:
-            worker.ready()
-            for _ in range(rounds):
-                worker.start(seconds)
-                worker.finish()
-        finally:
-            worker.stop()
+        (worker,) = _take_turns([Worker(name)], rounds, seconds)
         batch = worker.about["images"]
         rates = [batch / taken for taken in worker.taken]
         rows.append({
@@ -168,8 +158,7 @@ def resolutions(out: Path, rounds: int = 5, seconds: float = 3.0) -> Iterator[di
             "low": min(rates), "high": max(rates), "mflop_per_image": worker.about["flop"] / batch / 1e6,
             "peak_memory_mb": worker.peak / 2**20, "what": what,
         })  # fmt: skip
-        said = f"{heading}{markdown(pd.DataFrame(rows))}\n"
-        write_atomic(out / "resolutions.md", lambda path, said=said: path.write_text(said))
+        _keep(out / "resolutions.md", words, rows)
         yield rows[-1]
 
 
@@ -177,28 +166,45 @@ def precisions(out: Path, rounds: int = 5, seconds: float = 1.0) -> Iterator[dic
     """Images per second of every preset in fp32 and in bf16, which take turns, medians of ``rounds``: a row a preset,
     kept in ``out``/precisions.md. bf16 is left out where the hardware does not multiply it."""
     native = native_precision(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
-    rows, about = [], provenance()
-    heading = (
-        f"# Precisions\n\n`ganlab bench --precisions`, {about['date'][:10]}, {machine_line(about)}. Training on one "
-        f"class, images per second, medians of {rounds} rounds in which both take turns. `auto` is {native} here.\n\n"
+    both = ("fp32", "bf16") if native == "bf16" else ("fp32",)
+    words, rows = (
+        f"Training on one class, images per second, medians of {rounds} rounds in which both take turns. `auto` is "
+        f"{native} here.",
+        [],
     )
-    for preset in dict.fromkeys(name.rsplit(", ", 1)[0] for name in PRECISIONS):
-        workers = [Worker(f"{preset}, {precision}") for precision in dict.fromkeys(("fp32", native))]
-        try:
-            for worker in workers:
-                worker.ready()
-            for _ in range(rounds):
-                for worker in workers:
-                    worker.start(seconds)
-                    worker.finish()
-        finally:
-            for worker in workers:
-                worker.stop()
-        rates = {w.about["precision"]: w.about["images"] / statistics.median(w.taken) for w in workers}
+    for preset in PRESETS:
+        workers = _take_turns([Worker(f"{preset}, {precision}") for precision in both], rounds, seconds)
+        rates = {
+            precision: worker.about["images"] / statistics.median(worker.taken)
+            for precision, worker in zip(both, workers, strict=True)
+        }
         rows.append({"preset": preset, **rates, "auto / better": rates[native] / max(rates.values())})
-        said = f"{heading}{markdown(pd.DataFrame(rows))}\n"
-        write_atomic(out / "precisions.md", lambda path, said=said: path.write_text(said))
+        _keep(out / "precisions.md", words, rows)
         yield rows[-1]
+
+
+def _take_turns(workers: list[Worker], rounds: int, seconds: float) -> list[Worker]:
+    """The workers, measured in turn for some rounds and stopped."""
+    try:
+        for worker in workers:
+            worker.ready()
+        for _ in range(rounds):
+            for worker in workers:
+                worker.start(seconds)
+                worker.finish()
+    finally:
+        for worker in workers:
+            worker.stop()
+    return workers
+
+
+def _keep(path: Path, words: str, rows: list[dict[str, Any]]) -> None:
+    """A table as a page that is named after its command's option."""
+    about = provenance()
+    heading = (
+        f"# {path.stem.capitalize()}\n\n`ganlab bench --{path.stem}`, {about['date'][:10]}, {machine_line(about)}."
+    )
+    write_atomic(path, lambda file: file.write_text(f"{heading} {words}\n\n{markdown(pd.DataFrame(rows))}\n"))
 
 
 def machine_line(about: dict[str, Any]) -> str:

@@ -132,7 +132,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--next", action="store_true", default=False, help="the same as the action next")
     names = sorted(path.stem for path in Path(__file__).with_name("plans").glob("*.yaml"))
     parser.add_argument("--study", default="noise-study", metavar="NAME", help=f"{' | '.join(names)} | a .yaml file")
-    parser.add_argument("--out", default="", metavar="DIR", help="(default results/NAME)")
+    parser.add_argument("--out", metavar="DIR", help="(default results/NAME)")
     parser.add_argument("--condition", default="", metavar="NAME", help="only this one: P1; S2 means all named S2-...")
     parser.add_argument("--workers", type=int, default=0, help="processes here (default: one a GPU, else one a core)")
     running = parser.add_argument_group("run and next")

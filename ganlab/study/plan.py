@@ -116,7 +116,7 @@ class Study:
 # --- reading a plan -------------------------------------------------------------------------------------------------
 
 
-def read(name: str, root: str | Path = "") -> Study:
+def read(name: str, root: str | Path | None = None) -> Study:
     """The study of that name in ganlab/study/plans, or of a YAML file; its runs lie under ``root`` (results/<name>).
 
     A run's folder is <condition>/<prior>-s<seed>, or <condition>/<class>/<prior>-s<seed> where a condition has several
