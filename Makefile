@@ -27,7 +27,7 @@ export GANLAB_DATA := $(abspath $(GANLAB_DATA))
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo experiment tutorial evaluate noise-study presets report bench lab explore test test-unit test-slow test-browser faults constraints lint
+.PHONY: help setup demo experiment tutorial evaluate noise-study presets report bench lab explore site test test-unit test-slow test-browser faults constraints lint
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -65,6 +65,9 @@ explore: $(VENV)/installed  ## the explorer's sliders as a page without code, on
 	$(BIN)/jupyter server --ServerApp.root_dir=. --ServerApp.default_url=/voila/render/notebooks/explorer.ipynb \
 	  --ServerApp.open_browser=True $(ARGS)
 
+site: $(VENV)/installed-site  ## a web page of its own: sliders that run in the browser, and all results; site/
+	$(BIN)/ganlab site
+
 test: $(VENV)/installed-dev  ## the whole test suite, a process of one thread a core
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
@@ -100,7 +103,11 @@ $(VENV)/installed: pyproject.toml $(NBCONVERT) | $(VENV)/bin/python
 	@cp $(NBCONVERT) $(VENV)/etc/jupyter
 	@touch $@
 
+$(VENV)/installed-site: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet -e '.[site]'
+	@touch $@
+
 $(VENV)/installed-dev: pyproject.toml $(NBCONVERT) | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet -e '.[dev]'
 	@cp $(NBCONVERT) $(VENV)/etc/jupyter
-	@touch $@ $(VENV)/installed
+	@touch $@ $(VENV)/installed $(VENV)/installed-site

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ganlab import __version__
+from ganlab.bench.command import add_arguments as bench_arguments
+from ganlab.bench.command import one_line
 from ganlab.choices import EXTRACTORS
 from ganlab.config import DATASETS, Config, item_type, option_default
 from ganlab.errors import GanlabError, last_words
@@ -61,7 +63,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def config_arguments(parser: argparse.ArgumentParser) -> None:
     words = "the run's folder (default: results/runs/<its names>)"
-    parser.add_argument("--out", type=_folder, metavar="DIR", help=words)
+    parser.add_argument("--out", metavar="DIR", help=words)
     groups: dict[str, Any] = {}
     for option in dataclasses.fields(Config):
         name = option.metadata["group"]
@@ -112,7 +114,7 @@ def experiment(options: Options) -> None:
 
 def tutorial_arguments(parser: argparse.ArgumentParser) -> None:
     words = "where page and run are kept (default results/tutorial)"
-    parser.add_argument("--out", default="results/tutorial", type=_folder, metavar="DIR", help=words)
+    parser.add_argument("--out", default="results/tutorial", metavar="DIR", help=words)
     parser.add_argument("--prior", default="gaussian", choices=tuple(PRIORS), metavar="NAME", help="of the latents")
 
 
@@ -145,7 +147,7 @@ def sample_arguments(parser: argparse.ArgumentParser) -> None:
     _run_argument(parser, "a finished run")
     parser.add_argument("-n", type=int, default=64, help="how many images (default 64)")
     words = "a folder for PNG files, or a name ending in .npz"
-    parser.add_argument("--out", required=True, type=_folder, metavar="PATH", help=words)
+    parser.add_argument("--out", required=True, metavar="PATH", help=words)
     parser.add_argument("--seed", type=int, default=0, help="seed of the latents (default 0)")
     words = "of a conditional run (default: all its classes in turn)"
     parser.add_argument("--classes", "--class", nargs="+", metavar="NAME", help=words)
@@ -159,6 +161,21 @@ def sample(options: Options) -> None:
 
     run, out = Run(options["run"]), Path(options["out"])
     print(write_samples(run, options["n"], out, options["seed"], options["best"], options["classes"]))
+
+
+def export_arguments(parser: argparse.ArgumentParser) -> None:
+    _run_argument(parser, "a finished run")
+    parser.add_argument("--format", choices=("onnx",), default="onnx", help="(default onnx)")
+    parser.add_argument("--out", required=True, metavar="FILE", help="a name ending in .onnx")
+    _best_argument(parser)
+
+
+def export(options: Options) -> None:
+    """write a run's generator as ONNX, which needs no PyTorch; checked against it"""
+    from ganlab.run import Run
+    from ganlab.site.export import export as to_onnx
+
+    print(to_onnx(Run(options["run"]), Path(options["out"]), options["best"]))
 
 
 def evaluate_arguments(parser: argparse.ArgumentParser) -> None:
@@ -208,7 +225,7 @@ def classify(options: Options) -> None:
 
     run = Run(options["run"])
     for row in augmentation.classify(run, options["real"], options["seeds"]):
-        print(_line(row), flush=True)
+        print(one_line(row), flush=True)
     print(augmentation.summary(augmentation.read_rows(run)).to_string(index=False, na_rep=""))
     print(f"{report.write_classification(run)}; classification.csv, figures/classification.png")
 
@@ -232,7 +249,7 @@ def study(options: Options) -> int:
 
 
 def report_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--out", default="results", type=_folder, metavar="DIR", help="(default results)")
+    parser.add_argument("--out", default="results", metavar="DIR", help="(default results)")
 
 
 def report(options: Options) -> None:
@@ -244,6 +261,18 @@ def report(options: Options) -> None:
     print(execute("explorer", out / "explorer" / "explorer.ipynb", {}, quiet=True))
     _note_origin(out / "explorer")
     print(write_index(out))
+
+
+def site_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", default="site", metavar="DIR", help="(default site)")
+
+
+def site(options: Options) -> None:
+    """build the web page: sliders that run in the browser, and all results"""
+    from ganlab.site.build import build
+
+    out = Path(options["out"])
+    print(f"{out}: {build(out)} pages; look at it with: python -m http.server --bind 127.0.0.1 --directory {out}")
 
 
 # --- this machine ---------------------------------------------------------------------------------------------------
@@ -258,46 +287,12 @@ def _note_origin(folder: Path) -> None:
     write_atomic(folder / "about.json", lambda path: path.write_text(about))
 
 
-def bench_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--out", default="results/bench", type=_folder, metavar="DIR", help="(default results/bench)")
-    words = "times that all take turns, at least 5 (default 6)"
-    parser.add_argument("--rounds", type=int, default=6, help=words)
-    parser.add_argument("--resolutions", action="store_true", help="speed and memory at 32, 64, 128")
-    parser.add_argument("--precisions", action="store_true", help="every preset in fp32 and in bf16")
-    parser.add_argument("--race", type=float, metavar="MINUTES", help="train for so long and score on the way")
-    words = "of a race: plain | sngan | fast | 'fast, 32 channels' | 'fast, ten classes' | 'fast, conditional'"
-    parser.add_argument("--contenders", nargs="+", default=["plain", "sngan", "fast"], metavar="NAME", help=words)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="of a race (default 0)")
-
-
 def bench(options: Options) -> None:
     """measure this machine: images per second beside plain PyTorch, larger images (--resolutions), both precisions
     (--precisions), or quality per minute (--race)"""
-    from ganlab import bench
+    from ganlab.bench.command import main as measure
 
-    out = Path(options["out"])
-    for name in ("resolutions", "precisions"):
-        if options[name]:
-            for row in getattr(bench, name)(out):
-                print(_line(row), flush=True)
-            print(f"{out}: {name}.md")
-            return
-    if options["race"] is None:
-        for table in bench.measure(out, options["rounds"]):
-            print(table.to_string(index=False, float_format=lambda x: f"{x:.3g}", na_rep=""), end="\n\n")
-        print(f"{out}: bench.md, bench.json")
-        return
-    for seed in options["seeds"]:
-        for contender in options["contenders"]:
-            for table in bench.run_race(out, contender, options["race"], seed):
-                print(table.to_string(index=False, float_format=lambda x: f"{x:.4g}"), flush=True)
-    print(bench.draw_race(out))
-
-
-def _line(row: dict[str, Any]) -> str:
-    return "  ".join(
-        f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in row.items()
-    )
+    measure(options)
 
 
 # --- parsing --------------------------------------------------------------------------------------------------------
@@ -307,19 +302,14 @@ COMMANDS: dict[str, tuple[Callable[[Options], int | None], Callable[[argparse.Ar
     "experiment": (experiment, config_arguments),
     "tutorial": (tutorial, tutorial_arguments),
     "sample": (sample, sample_arguments),
+    "export": (export, export_arguments),
     "evaluate": (evaluate, evaluate_arguments),
     "classify": (classify, classify_arguments),
     "study": (study, study_arguments),
     "bench": (bench, bench_arguments),
     "report": (report, report_arguments),
+    "site": (site, site_arguments),
 }
-
-
-def _folder(given: str) -> str:
-    """The path as it is; an empty one would be the current folder."""
-    if not given.strip():
-        raise argparse.ArgumentTypeError("it is empty: name a folder")
-    return given
 
 
 class _Parser(argparse.ArgumentParser):
@@ -341,8 +331,11 @@ def parse(argv: list[str] | None) -> Options:
         words = {"help": function.__doc__, "description": function.__doc__, "argument_default": default}
         arguments(commands.add_parser(name, usage="%(prog)s [options]", **words))
     options, rest = parser.parse_known_args(argv)
+    command = commands.choices[options.command]
+    out = getattr(options, "out", None)
+    if out is not None and not out.strip():  # it would be the current folder
+        command.error("--out is empty: name a folder")
     if rest:
-        command = commands.choices[options.command]
         near = difflib.get_close_matches(rest[0], command._option_string_actions, n=1)
         hint = f" (did you mean {near[0]}?)" if near else ""
         command.error(f"unknown argument {rest[0]}{hint}")

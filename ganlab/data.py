@@ -87,9 +87,14 @@ def load_data(config: Config) -> ImageSet:
     return load(config.dataset, config.classes, config.split, config.resolution, config.limit)
 
 
+def to_pixels(images: torch.Tensor) -> torch.Tensor:
+    """[-1, 1] float -> 0..255 float32, not yet rounded."""
+    return (images.float().clamp(-1, 1) + 1) * 127.5
+
+
 def to_uint8(images: torch.Tensor) -> torch.Tensor:
     """[-1, 1] float -> 0..255 uint8."""
-    return ((images.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).contiguous()
+    return to_pixels(images).round().to(torch.uint8).contiguous()
 
 
 def to_float(images: torch.Tensor) -> torch.Tensor:

@@ -25,7 +25,7 @@ FLOORS = (
     {"figures"},
     {"explorer", "progress"},
     {"bench"},
-    {"report"},
+    {"report", "site"},
     {"cli"},
     {"__main__"},
 )

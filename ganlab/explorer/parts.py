@@ -71,38 +71,8 @@ class Slider(anywidget.AnyWidget):
     description = traitlets.Unicode("").tag(sync=True)
     disabled = traitlets.Bool(False).tag(sync=True)
 
-    _esm = """
-    function render({ model, el }) {
-      const label = document.createElement("label"), name = document.createElement("span");
-      const slider = document.createElement("input"), reading = document.createElement("span");
-      slider.type = "range";
-      for (const [attribute, trait] of [["min", "low"], ["max", "high"], ["step", "step"]])
-        slider.setAttribute(attribute, model.get(trait));
-      slider.dataset.lmSuppressShortcuts = "true"; // or JupyterLab takes the arrow keys
-      name.textContent = model.get("description");
-      slider.setAttribute("aria-label", model.get("description"));
-      const follow = () => {
-        slider.value = model.get("value");
-        slider.disabled = model.get("disabled");
-        reading.textContent = model.get("value").toFixed(2);
-      };
-      slider.addEventListener("input", () => {
-        model.set("value", Number(slider.value));
-        model.save_changes();
-      });
-      model.on("change:value", follow);
-      model.on("change:disabled", follow);
-      follow();
-      label.append(name, slider, reading);
-      el.append(label);
-    }
-    export default { render };
-    """
-    _css = """
-    .ganlab-slider label { display: flex; align-items: center; gap: 8px; font-size: 13px; line-height: 28px; }
-    .ganlab-slider span:first-child { width: 130px; text-align: right; }
-    .ganlab-slider input { width: 220px; }
-    """
+    _esm = Path(__file__).with_name("slider.js")
+    _css = Path(__file__).with_name("slider.css")
 
 
 def new_slider(words: str, value: float, low: float, high: float, step: float) -> Slider:
