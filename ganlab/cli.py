@@ -253,14 +253,14 @@ def report_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def report(options: Options) -> None:
-    """render the explorer, and index all results in results/README.md"""
+    """render the explorer, and index all results in results/README.md and all generators in results/generators.md"""
     from ganlab.notebooks import execute
-    from ganlab.report import write_index
+    from ganlab.report import write_cards, write_index
 
     out = Path(options["out"])
     print(execute("explorer", out / "explorer" / "explorer.ipynb", {}, quiet=True))
     _note_origin(out / "explorer")
-    print(write_index(out))
+    print(write_cards(out), write_index(out))
 
 
 def site_arguments(parser: argparse.ArgumentParser) -> None:

@@ -19,7 +19,8 @@ import pandas as pd
 
 from ganlab import figures
 from ganlab.config import command
-from ganlab.files import write_atomic
+from ganlab.files import tile, write_atomic, write_png
+from ganlab.latents import sample
 from ganlab.machine import provenance
 from ganlab.run import Run
 from ganlab.scoring import augmentation
@@ -258,11 +259,32 @@ def _row(result: Result, root: Path) -> str:
     hardware = f"{about['gpu'] or about['cpu']}, {about['threads']} thread{'s' * (about['threads'] > 1)}"
     lines = [
         f'<b><a href="{link(result.link)}">{title}</a></b>',
-        *(html.escape(number) for number in result.numbers),
+        *(html.escape(number.replace("`", "")) for number in result.numbers),
         f"<code>{html.escape(result.command)}</code>",
         html.escape(f"{date}, {hardware}"),
     ]
     return f'<tr><td width="{PICTURE_WIDTH + 20}">{picture}</td><td width="640">{"<br>".join(lines)}</td></tr>'
+
+
+def write_cards(root: Path = Path("results")) -> Path:
+    """Writes ``root``/generators.md: a card for every generator that is kept with its scores, and 16 of its images."""
+    rows = []
+    for path in sorted(root.rglob("generator.safetensors")):
+        run, page = Run(path.parent), path.with_name("experiment.ipynb")
+        if not (run.path / "metrics.json").exists():
+            continue
+        config, name = run.config, run.path.relative_to(root)
+        picture = root / "generators" / f"{'-'.join(name.parts)}.png"
+        write_atomic(picture, lambda file, run=run: write_png(file, tile(sample(run, 16), 4)))
+        size = f"{path.stat().st_size / 1e6:.1f} MB; latents: {config.latent_dim} x {config.prior}, {config.scaling}"
+        rows.append(Result(
+            name.as_posix(), page if page.exists() else run.path / "config.json", picture,
+            [f"`{config.preset}`, {', '.join(config.classes)}", size, *run_numbers(run)],
+            command(config, run.path, "train"), run.metrics["provenance"],
+        ))  # fmt: skip
+    parts = ["# Generators", "A card for each that is kept here. Made by `make report`."]
+    parts += ["<table>\n" + "\n".join(_row(row, root) for row in rows) + "\n</table>"]
+    return write_atomic(root / "generators.md", lambda path: path.write_text("\n\n".join(parts) + "\n"))
 
 
 def write_classification(run: Run) -> Path:

@@ -4,6 +4,8 @@ python tests/browser.py            # prints percentiles, writes results/explorer
 """
 
 import contextlib
+import functools
+import http.server
 import os
 import re
 import secrets
@@ -13,6 +15,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -61,6 +64,20 @@ def server(root: Path) -> Iterator[str]:
     finally:
         os.killpg(process.pid, signal.SIGTERM)  # the server and the kernels that it started
         process.wait(30)
+
+
+@contextlib.contextmanager
+def static(folder: Path) -> Iterator[tuple[http.server.ThreadingHTTPServer, str]]:
+    """(a plain server of static files on loopback, its address), as ``python -m http.server`` is one."""
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=folder)) as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        yield running, f"http://127.0.0.1:{running.server_port}"
+        running.shutdown()
 
 
 @contextlib.contextmanager
@@ -136,6 +153,50 @@ def latencies(tab: "Page", name: str, panel: str, moves: int = 40) -> list[float
     )
 
 
+def site_latencies(tab: "Page", panel: str, name: str, moves: int = 40) -> list[float]:  # noqa: F821
+    """The same for a panel of the static page."""
+    return tab.evaluate(
+        """async ([id, name, moves]) => {
+            const panel = document.getElementById(id), times = [];
+            const slider = panel.querySelector(`[aria-label="${name}"]`);
+            for (let move = 1; move <= moves; move++) {
+                const shown = new Promise((resolve) => panel.addEventListener(
+                    "drawn", () => requestAnimationFrame(() => resolve(performance.now())), { once: true }));
+                const started = performance.now();
+                slider.value = Number(slider.min) + (Number(slider.max) - Number(slider.min)) * move / (moves + 1);
+                slider.dispatchEvent(new Event("input", { bubbles: true }));
+                times.push(await shown - started);
+                await new Promise((resolve) => setTimeout(resolve, 50));
+            }
+            return times;
+        }""",
+        [panel, name, moves],
+    )
+
+
+def report(page: str, panel: str, times: list[float]) -> None:
+    times = sorted(times)
+    print(f"{page}, {panel}: median {times[len(times) // 2]:.0f} ms, 95th percentile "
+          f"{times[int(0.95 * len(times))]:.0f} ms of {len(times)} moves")  # fmt: skip
+
+
+def measure_site() -> None:
+    from playwright.sync_api import sync_playwright
+
+    from ganlab.site.build import build
+
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        build(Path(folder) / "site")
+        with static(Path(folder)) as (_, address):
+            browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+            tab = browser.new_page()
+            tab.goto(f"{address}/site/")
+            tab.wait_for_selector("html[data-ready]", timeout=PATIENCE)
+            for panel, name in (("interpolation", "t"), ("priors", "t"), ("directions", "direction 1")):
+                report("site", panel, site_latencies(tab, panel, name))
+            browser.close()
+
+
 def main() -> None:
     out = ROOT / "results" / "explorer"
     out.mkdir(parents=True, exist_ok=True)
@@ -143,12 +204,11 @@ def main() -> None:
         for kind in PAGES:
             with page(address, kind) as (tab, errors):
                 for panel, name in (("interpolation", "t"), ("every prior", "t"), ("directions", "direction 1")):
-                    times = sorted(latencies(tab, name, panel))
-                    print(f"{kind}, {panel}: median {times[len(times) // 2]:.0f} ms, 95th percentile "
-                          f"{times[int(0.95 * len(times))]:.0f} ms of {len(times)} moves")  # fmt: skip
+                    report(kind, panel, latencies(tab, name, panel))
                 slider(tab, "t", "every prior").scroll_into_view_if_needed()
                 tab.screenshot(path=out / f"{kind}.png")
                 print(*errors, sep="\n")
+    measure_site()
 
 
 if __name__ == "__main__":

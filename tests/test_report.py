@@ -9,6 +9,8 @@ from check_pages import broken_links, picture_problem
 from conftest import ROOT
 
 from ganlab import report
+from ganlab.files import read_png, tile
+from ganlab.latents import sample
 from ganlab.run import Run
 
 TABLE = pd.DataFrame(
@@ -48,6 +50,15 @@ def test_every_row_has_its_finding_command_date_and_hardware_and_its_links_lead_
     bars = json.loads((results / "bench" / "bench.json").read_text())["bars"]
     assert all(f"{bar['figure']}: {bar['measured']:.3g}" in text for bar in bars)
     assert page.read_text() == report.write_index(results).read_text()
+
+
+def test_every_generator_has_a_card_with_its_images_and_scores(results):
+    page = report.write_cards(results)
+    run, text = Run(results / "main" / "shapes"), page.read_text()
+    assert broken_links(page) == [] and text.count("<tr>") == 1
+    assert all(line in text for line in report.run_numbers(run)) and "ganlab train --preset conv-noise" in text
+    drawn = read_png(results / "generators" / "main-shapes.png")
+    assert (drawn == tile(sample(run, 16), 4)).all()
 
 
 def test_a_run_that_is_not_finished_is_no_result(results):

@@ -1,35 +1,25 @@
 """The web page in Chromium, from a plain static server in a sub-path: it draws what PyTorch draws, and calls nobody."""
 
-import contextlib
-import functools
-import http.server
 import json
 import re
-import threading
 
 import browser
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT
+from conftest import ROOT, TINY
 
 from ganlab import priors
+from ganlab.config import Config
 from ganlab.explorer.generators import read
+from ganlab.networks.generators import generate
+from ganlab.run import Run
 from ganlab.site import build as building
+from ganlab.site import export as exporting
+from ganlab.site.export import export
+from ganlab.training import train
 
 pytest.importorskip("onnxscript", reason="needs pip install -e '.[site]'")
-
-
-def served(folder):
-    """A plain server of static files on loopback, as ``python -m http.server`` is one: (server, address)."""
-
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *_):
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=folder))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    return server, f"http://127.0.0.1:{server.server_port}"
 
 
 @pytest.fixture(scope="module")
@@ -50,9 +40,8 @@ def opened(site):
         pytest.skip("needs Chromium: install it, or name it in CHROMIUM")
     from playwright.sync_api import sync_playwright
 
-    server, address = served(site)
     asked, errors = [], []
-    with sync_playwright() as playwright:
+    with browser.static(site) as (server, address), sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=browser.CHROMIUM, args=browser.FLAGS)
         context = chromium.new_context(viewport={"width": 1000, "height": 900})
         tab = context.new_page()
@@ -65,8 +54,6 @@ def opened(site):
         tab.address, tab.server = address, server
         yield tab, asked, errors
         chromium.close()
-    with contextlib.suppress(OSError):
-        server.server_close()
 
 
 def set_and_look(tab, panel: str, **values) -> np.ndarray:
@@ -182,6 +169,36 @@ def test_the_next_visit_needs_no_network(opened):
 
 
 # --- the files --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("preset", ["sngan", "t2", "sngan-resnet"])
+@pytest.mark.parametrize("conditional", [False, True])
+def test_an_exported_generator_draws_what_pytorch_draws(preset, conditional, tmp_path):
+    import onnxruntime
+
+    run = Run(tmp_path)
+    for _ in train(Config.from_preset(preset, **TINY | {"epochs": 1, "limit": 32, "conditional": conditional}), run):
+        pass
+    generator, config = run.read_generator()
+    session = onnxruntime.InferenceSession(export(run, tmp_path / "g.onnx"))
+    feeds = {"z": priors.get(config.prior, config.scaling).sample(3, config.latent_dim).numpy()}
+    if conditional:
+        feeds["label"] = np.array([0, 3, 7])
+    seen = session.run(["images"], feeds)[0].round().astype(np.uint8)
+    wanted = generate(generator, *(torch.from_numpy(given) for given in feeds.values())).numpy()
+    assert np.abs(seen.astype(int) - wanted).max() <= 1
+    assert json.loads(session.get_modelmeta().custom_metadata_map["config"]) == config.to_dict()
+
+
+@pytest.mark.slow
+def test_an_export_that_draws_something_else_is_refused(finished_run, tmp_path, monkeypatch):
+    monkeypatch.setattr(exporting, "MOST_APART", 0.0)
+    with pytest.raises(exporting.ExportError, match="away from PyTorch: nothing was written"):
+        export(finished_run, tmp_path / "g.onnx")
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(exporting.ExportError, match="ending in .onnx"):
+        export(finished_run, tmp_path / "g.pt")
 
 
 @pytest.mark.slow

@@ -103,7 +103,7 @@ class ConditionalNorm(nn.Module):
         self.shift = nn.Embedding(classes, norm.num_features)
 
     def forward(self, x: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        shape = (len(x), -1, *[1] * (x.ndim - 2))
+        shape = (x.shape[0], -1, *[1] * (x.ndim - 2))
         return torch.addcmul(self.shift(labels).view(shape), self.norm(x), 1 + self.scale(labels).view(shape))
 
 

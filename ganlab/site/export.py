@@ -56,7 +56,7 @@ def export(run: Run, out: Path, best: bool = False) -> Path:
     inputs = {"z": evaluation_latents(config, CHECKED)}
     if config.conditional:
         inputs["label"] = labels_in_turn(config, CHECKED)
-    model = Pixels(generator).eval()
+    model, n = Pixels(generator).eval(), torch.export.Dim("n")
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")  # of torch's exporter about itself
         program = torch.onnx.export(
@@ -64,7 +64,7 @@ def export(run: Run, out: Path, best: bool = False) -> Path:
             tuple(inputs.values()),
             input_names=list(inputs),
             output_names=["images"],
-            dynamic_shapes=tuple({0: torch.export.Dim("n")} for _ in inputs),
+            dynamic_shapes=tuple({0: n} for _ in inputs),
             dynamo=True,
             verbose=False,
         )
