@@ -211,9 +211,9 @@ class Run:
 
     def write_figure(self, name: str, figure: "Figure") -> "Image":
         """Keeps a figure as figures/<name>.png and hands the picture on: a notebook's cell shows what it keeps."""
-        return self.write_animation(name, figure_png(figure))
+        return self.write_picture(name, figure_png(figure))
 
-    def write_animation(self, name: str, png: bytes) -> "Image":
+    def write_picture(self, name: str, png: bytes) -> "Image":
         """The same for the bytes of a PNG file, which may be animated."""
         from IPython.display import Image
 
