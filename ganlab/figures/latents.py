@@ -68,27 +68,27 @@ def prior_grids(generators: Trained, n: int = 10) -> Figure:
     return named_sheet(torch.cat(rows), n, order)
 
 
-def strips(generator: nn.Module, config: Config, steps: int) -> torch.Tensor:
-    """Images uint8 (3 steps, 3, R, R) between two latents: the path that keeps the prior, lerp, slerp."""
+def strips(generator: nn.Module, config: Config, steps: int, paths: Sequence[str]) -> torch.Tensor:
+    """Images uint8 (paths * steps, 3, R, R) between two latents."""
     prior = priors.get(config.prior, config.scaling)
     stream = torch.Generator().manual_seed(EVALUATION_SEED + 1)
     start, end = (priors.uniforms(1, config.latent_dim, stream) for _ in range(2))
     shares = np.linspace(0, 1, steps)
-    latents = torch.cat([path(prior, start, end, t) for path in priors.PATHS.values() for t in shares])
+    latents = torch.cat([path(prior, start, end, t) for path in map(priors.PATHS.get, paths) for t in shares])
     labels = labels_in_turn(config, 1)
     return generate(generator, latents, None if labels is None else labels.repeat(len(latents)))
 
 
-def interpolation_strips(generators: Trained, steps: int = 9) -> Figure:
-    """Between the same two sets of uniforms, for each prior: the path that keeps the prior (matched), lerp, slerp.
+def interpolation_strips(generators: Trained, steps: int = 9, paths: Sequence[str] = tuple(priors.PATHS)) -> Figure:
+    """Between the same two sets of uniforms, for each prior and each of ``priors.PATHS`` that is named: a row.
 
     Colours are rounded to 32 levels a channel; 3 priors of 9 steps make a PNG of 200 kB, so hand over a few at a time.
     """
     if not generators:
         return nothing("the generators are not here")
     order = in_order(generators)
-    pictures = torch.cat([strips(*generators[name], steps) for name in order])
-    names = [f"{name}\n{path}" if path == "matched" else path for name in order for path in priors.PATHS]
+    pictures = torch.cat([strips(*generators[name], steps, paths) for name in order])
+    names = [f"{name}\n{path}" if len(paths) > 1 else name for name in order for path in paths]
     return named_sheet(pictures, steps, names, tuple(f"t = {t:.2g}" for t in np.linspace(0, 1, steps)))
 
 
