@@ -46,35 +46,56 @@ class Run:
 
     def __init__(self, path: str | os.PathLike) -> None:
         self.path = Path(path)
-        self.checkpoint_path = self.path / "checkpoint.pt"
-        self.previous_path = self.path / "checkpoint.previous.pt"
+        self._folder = self.path.absolute()  # where it stays when the working folder changes
+        self.checkpoint_path = self._folder / "checkpoint.pt"
+        self.previous_path = self._folder / "checkpoint.previous.pt"
+        self._held: tuple[filelock.BaseFileLock, int] | None = None  # the lock that was taken, its file's inode
 
     # --- who may write here
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
         """Keeps a second process out. The lock dies with its process, so a killed run leaves none behind."""
+        self._take_lock()
+        try:
+            yield
+        finally:
+            self._held[0].release()
+            self._held = None
+
+    def _take_lock(self) -> None:
         with clear_os_errors(self.path):
-            self.path.mkdir(parents=True, exist_ok=True)
-            lock = filelock.FileLock(self.path / ".lock")
+            self._folder.mkdir(parents=True, exist_ok=True)
+            lock = filelock.FileLock(self._folder / ".lock")
             try:
                 lock.acquire(timeout=LOCK_SECONDS)
             except filelock.Timeout:
                 raise RunError(
                     f"another process is training in {self.path}: wait for it, or choose another folder"
                 ) from None
+            self._held = lock, os.stat(lock.lock_file).st_ino
+
+    def _keep_lock(self) -> None:
+        """Takes the lock again if its file was deleted. Raises ``RunError`` if another file is there: whoever made it
+        may have trained on."""
         try:
-            yield
-        finally:
-            lock.release()
+            found = os.stat(self._folder / ".lock").st_ino
+        except FileNotFoundError:
+            self._take_lock()
+            return
+        if found != self._held[1]:
+            raise RunError(
+                f"the .lock of {self.path} was deleted, and another process has trained there since, so this one "
+                "stops: leave the run to the other, or give the same command again once that has ended"
+            )
 
     @property
     def is_locked(self) -> bool:
         """Whether a process is training here now."""
-        if not (self.path / ".lock").exists():
+        if not (self._folder / ".lock").exists():
             return False
         try:
-            with filelock.FileLock(self.path / ".lock", timeout=0):
+            with filelock.FileLock(self._folder / ".lock", timeout=0):
                 return False
         except filelock.Timeout:
             return True
@@ -97,7 +118,7 @@ class Run:
         """config and data of the run in the folder, from config.json or, where that was lost, from a checkpoint.
 
         None in a new folder. Raises ``RunError`` for a checkpoint that does not tell."""
-        if (self.path / "config.json").exists():
+        if (self._folder / "config.json").exists():
             return {part: self._part(part) for part in ("config", "data")}
         state = self.read_checkpoint()
         if state is None:
@@ -113,7 +134,7 @@ class Run:
     def claim(self, config: Config, data: ImageSet) -> None:
         """Makes the folder this config's own, and clears what a killed process left half written."""
         for folder in ("", "samples", "figures"):  # not deeper, where other runs may lie
-            for litter in (self.path / folder).glob(".*.tmp"):
+            for litter in (self._folder / folder).glob(".*.tmp"):
                 litter.unlink(missing_ok=True)
         identity = config.identity(data.fingerprint)
         self.write_json("config.json", {"identity": identity, **self.described(config, data)})
@@ -143,21 +164,21 @@ class Run:
     @property
     def finished_epochs(self) -> int:
         """Epochs of the finished run; 0 while there is none."""
-        return self.metrics["epochs"] if (self.path / "metrics.json").exists() else 0
+        return self.metrics["epochs"] if (self._folder / "metrics.json").exists() else 0
 
     def is_finished(self, config: Config) -> bool:
         """Whether there is nothing left to do: the metrics say so, and the generator is there."""
-        return self.finished_epochs == config.epochs and (self.path / GENERATOR_FILES[0]).exists()
+        return self.finished_epochs == config.epochs and (self._folder / GENERATOR_FILES[0]).exists()
 
     @property
     def history(self) -> pd.DataFrame:
         """One row an epoch, so far."""
-        path = self.path / "history.csv"
+        path = self._folder / "history.csv"
         return pd.read_csv(path) if path.exists() else pd.DataFrame()
 
     def grids(self) -> dict[int, Path]:
         """Snapshot grids by epoch."""
-        found = sorted((self.path / "samples").glob("epoch_*.png"))
+        found = sorted((self._folder / "samples").glob("epoch_*.png"))
         return {int(re.sub(r"\D", "", path.stem)): path for path in found}
 
     def snapshots(self) -> dict[int, np.ndarray]:
@@ -183,7 +204,7 @@ class Run:
 
     def _read(self, name: str) -> dict[str, Any]:
         try:
-            found = json.loads((self.path / name).read_text())
+            found = json.loads((self._folder / name).read_text())
             if not isinstance(found, dict):
                 raise ValueError(f"it holds {found!r}"[:80])
             return found
@@ -197,8 +218,12 @@ class Run:
     # --- writing
 
     def write(self, name: str, writer: Callable[[Path], object]) -> Path:
-        """Calls ``writer`` with a temporary path and renames the result to ``name``."""
-        return write_atomic(self.path / name, writer)
+        """Calls ``writer`` with a temporary path and renames the result to ``name``. Raises ``RunError`` if a lock was
+        taken, and now another process has it."""
+        if self._held:
+            self._keep_lock()
+        write_atomic(self._folder / name, writer)
+        return self.path / name
 
     def write_json(self, name: str, values: dict[str, Any]) -> None:
         self.write(name, lambda path: path.write_text(json.dumps(values, indent=2) + "\n"))
@@ -224,7 +249,7 @@ class Run:
         """The figure that was kept before, for when what it is drawn from is not here."""
         from IPython.display import Image
 
-        path = self.path / "figures" / f"{name}.png"
+        path = self._folder / "figures" / f"{name}.png"
         return Image(path.read_bytes()) if path.exists() else None
 
     # --- weights
@@ -255,7 +280,8 @@ class Run:
                 state = torch.load(path, map_location="cpu", weights_only=True)
             except Exception as error:  # a damaged file surfaces as any of a dozen types
                 reason = (str(error).splitlines() or [type(error).__name__])[0]
-                warnings.warn(f"{path} is damaged ({reason}); trying the checkpoint before it", stacklevel=2)
+                said = f"{self.path / path.name} is damaged ({reason}); trying the checkpoint before it"
+                warnings.warn(said, stacklevel=2)
                 continue
             if config:
                 self._check_epochs(state["counters"]["epoch"], config)
@@ -286,7 +312,7 @@ class Run:
 
         Raises ``RunError`` if it is missing or damaged.
         """
-        path = self.path / GENERATOR_FILES[best]
+        path = self._folder / GENERATOR_FILES[best]
         if not path.exists():
             cure = "it was never scored while it trained, use the final one" if best else "train it to its end first"
             raise RunError(f"{self.path} has no {path.name}: {cure}")
@@ -304,7 +330,8 @@ class Run:
             generator.load_state_dict(weights)
         except (SafetensorError, AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
             said = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise RunError(f"{path} is damaged ({said}): delete it and run the training command again") from None
+            place = self.path / path.name
+            raise RunError(f"{place} is damaged ({said}): delete it and run the training command again") from None
         return generator.eval(), config
 
 
