@@ -5,7 +5,6 @@ for the day the last one turns out damaged.
 """
 
 import contextlib
-import hashlib
 import json
 import os
 import re
@@ -23,6 +22,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import nn
 
+from ganlab import files
 from ganlab.config import Config
 from ganlab.data import ImageSet
 from ganlab.errors import GanlabError
@@ -31,9 +31,9 @@ from ganlab.networks.build import build
 if TYPE_CHECKING:
     from IPython.display import Image
     from matplotlib.figure import Figure
-from ganlab.files import clear_os_errors, figure_png, read_png, tile, write_atomic, write_png
 
 LOCK_SECONDS = 2.0  # to wait for a folder: a killed process, or one that only looks, frees it within that time
+RESTORE = "restore it, or choose another folder"
 GENERATOR_FILES = ("generator.safetensors", "best.safetensors")  # the final one, the best one
 
 
@@ -64,7 +64,7 @@ class Run:
             self._held = None
 
     def _take_lock(self) -> None:
-        with clear_os_errors(self.path):
+        with files.clear_os_errors(self.path):
             self._folder.mkdir(parents=True, exist_ok=True)
             lock = filelock.FileLock(self._folder / ".lock")
             try:
@@ -107,9 +107,10 @@ class Run:
             return
         before = Config.from_dict(kept["config"])  # a field younger than the run has its default there
         before = before.resolved(data.names, "auto")  # as runs were kept before their config was resolved
-        if before.identity(kept["data"]["fingerprint"]) != config.identity(data.fingerprint):
+        fingerprint = str(kept["data"].get("fingerprint"))
+        if before.identity(fingerprint) != config.identity(data.fingerprint):
             fields = config.differences(before)
-            if kept["data"]["fingerprint"] != data.fingerprint:
+            if fingerprint != data.fingerprint:
                 fields.append("the images (other pixels, labels or order)")
             raise RunError(f"{self.path} holds another run ({'; '.join(fields)}): choose another folder, or delete it")
         self._check_epochs(done, config)
@@ -159,12 +160,13 @@ class Run:
 
     @property
     def metrics(self) -> dict[str, Any]:
-        return self._read("metrics.json")
+        """What the finished run reached."""
+        return self.read_json("metrics.json")
 
     @property
     def finished_epochs(self) -> int:
         """Epochs of the finished run; 0 while there is none."""
-        return self.metrics["epochs"] if (self._folder / "metrics.json").exists() else 0
+        return self._part("epochs", "metrics.json", int) if (self._folder / "metrics.json").exists() else 0
 
     def is_finished(self, config: Config) -> bool:
         """Whether there is nothing left to do: the metrics say so, and the generator is there."""
@@ -172,9 +174,17 @@ class Run:
 
     @property
     def history(self) -> pd.DataFrame:
-        """One row an epoch, so far."""
+        """One row an epoch, so far. Raises ``RunError`` if the epochs of a finished run are not those it had."""
         path = self._folder / "history.csv"
-        return pd.read_csv(path) if path.exists() else pd.DataFrame()
+        if not path.exists():
+            return pd.DataFrame()
+        epochs = self.finished_epochs
+        try:
+            if epochs and self.metrics.get("history_sha256") not in (None, files.line_checksum(path, epochs + 1)):
+                raise ValueError("its checksum is wrong")
+            return pd.read_csv(path)
+        except ValueError as error:
+            raise RunError(f"{self.path / path.name} is damaged ({error}): {RESTORE}") from None
 
     def grids(self) -> dict[int, Path]:
         """Snapshot grids by epoch."""
@@ -183,37 +193,35 @@ class Run:
 
     def snapshots(self) -> dict[int, np.ndarray]:
         """Snapshot grids by epoch, uint8 (H, W, 3)."""
-        return {epoch: read_png(path) for epoch, path in self.grids().items()}
+        return {epoch: files.read_png(path) for epoch, path in self.grids().items()}
 
     def frames(self, images: int = 16) -> list[torch.Tensor]:
         """The first images of each snapshot grid, uint8 (images, 3, R, R), by epoch: the same latents every time."""
-        frames = []
-        for grid in self.snapshots().values():
-            side = (grid.shape[1] + 1) // 8 - 1
-            places = [(place // 8 * (side + 1), place % 8 * (side + 1)) for place in range(images)]
-            cut = np.stack([grid[y : y + side, x : x + side] for y, x in places])
-            frames.append(torch.from_numpy(cut).permute(0, 3, 1, 2))
-        return frames
+        return [files.untile(grid, images) for grid in self.snapshots().values()]
 
-    def _part(self, name: str) -> dict[str, Any]:
-        """A part of config.json. Raises ``RunError`` if it is not there."""
-        part = self._read("config.json").get(name)
-        if not isinstance(part, dict):
-            raise RunError(f"{self.path / 'config.json'} is damaged (no {name}): restore it, or choose another folder")
+    def _part(self, name: str, file: str = "config.json", kind: type = dict) -> Any:
+        """A part of a JSON file. Raises ``RunError`` if it is not there."""
+        part = self.read_json(file).get(name)
+        if not isinstance(part, kind):
+            raise RunError(f"{self.path / file} is damaged (no {name}): {RESTORE}")
         return part
 
-    def _read(self, name: str) -> dict[str, Any]:
+    def read_json(self, name: str) -> dict[str, Any]:
+        """What ``write_json`` wrote. Raises ``RunError`` for a file that is missing, damaged or was changed."""
         try:
             found = json.loads((self._folder / name).read_text())
             if not isinstance(found, dict):
                 raise ValueError(f"it holds {found!r}"[:80])
+            checksum = found.pop("sha256", None)  # older files have none
+            if checksum not in (None, files.json_checksum(found)):
+                raise ValueError("its checksum is wrong")
             return found
         except FileNotFoundError:
             raise RunError(
                 f"{self.path} is no run: it has no {name}; make one with 'ganlab train --out {self.path}'"
             ) from None
         except ValueError as error:
-            raise RunError(f"{self.path / name} is damaged ({error}): restore it, or choose another folder") from None
+            raise RunError(f"{self.path / name} is damaged ({error}): {RESTORE}") from None
 
     # --- writing
 
@@ -222,21 +230,28 @@ class Run:
         taken, and now another process has it."""
         if self._held:
             self._keep_lock()
-        write_atomic(self._folder / name, writer)
+        files.write_atomic(self._folder / name, writer)
         return self.path / name
 
     def write_json(self, name: str, values: dict[str, Any]) -> None:
+        """The values, and last of all their checksum."""
+        values = values | {"sha256": files.json_checksum(values)}
         self.write(name, lambda path: path.write_text(json.dumps(values, indent=2) + "\n"))
+
+    def write_metrics(self, values: dict[str, Any]) -> None:
+        """What says that the run is finished: written last, with the checksum of its history."""
+        told = files.line_checksum(self._folder / "history.csv", values["epochs"] + 1)
+        self.write_json("metrics.json", values | {"history_sha256": told})
 
     def write_history(self, rows: list[dict[str, float]]) -> None:
         self.write("history.csv", lambda path: pd.DataFrame(rows).to_csv(path, index=False))
 
     def write_grid(self, epoch: int, images: torch.Tensor) -> None:
-        self.write(f"samples/epoch_{epoch:04d}.png", lambda path: write_png(path, tile(images)))
+        self.write(f"samples/epoch_{epoch:04d}.png", lambda path: files.write_png(path, files.tile(images)))
 
     def write_figure(self, name: str, figure: "Figure") -> "Image":
         """Keeps a figure as figures/<name>.png and hands the picture on: a notebook's cell shows what it keeps."""
-        return self.write_animation(name, figure_png(figure))
+        return self.write_animation(name, files.figure_png(figure))
 
     def write_animation(self, name: str, png: bytes) -> "Image":
         """The same for the bytes of a PNG file, which may be animated."""
@@ -303,7 +318,7 @@ class Run:
             key: (value.half() if value.ndim > 1 else value).cpu().contiguous()
             for key, value in generator.state_dict().items()
         }
-        told = config.to_dict() | {"sha256": _checksum(tensors)}
+        told = config.to_dict() | {"sha256": files.tensor_checksum(tensors)}
         about = {"config": json.dumps(told)}  # one key: safetensors writes several in random order
         self.write(GENERATOR_FILES[best], lambda path: path.write_bytes(save(tensors, about)))
 
@@ -322,7 +337,7 @@ class Run:
                 checksum = about.pop("sha256", None)  # older runs have none
                 config = Config.from_dict(about)
                 weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-            if checksum not in (None, _checksum(weights)):
+            if checksum not in (None, files.tensor_checksum(weights)):
                 raise ValueError("its checksum is wrong")
             if not all(value.isfinite().all() for value in weights.values()):
                 raise ValueError("it holds NaN or infinity")
@@ -333,12 +348,3 @@ class Run:
             place = self.path / path.name
             raise RunError(f"{place} is damaged ({said}): delete it and run the training command again") from None
         return generator.eval(), config
-
-
-def _checksum(tensors: dict[str, torch.Tensor]) -> str:
-    """SHA-256 of names and values, whatever their order in a file."""
-    digest = hashlib.sha256()
-    for key in sorted(tensors):
-        digest.update(key.encode())
-        digest.update(tensors[key].contiguous().numpy().data)
-    return digest.hexdigest()

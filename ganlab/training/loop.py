@@ -173,6 +173,7 @@ def _finish(training: Training, run: Run, data: ImageSet, scorer: Scorer | None,
     """
     config = training.config
     run.claim(config, data)  # again: someone may have deleted the folder since
+    run.write_history(training.history)
     _save(training, run, data)
     run.write_generator(training.gan.ema.network, config)
     seconds = sum(row["seconds"] for row in training.history)
@@ -193,7 +194,7 @@ def _finish(training: Training, run: Run, data: ImageSet, scorer: Scorer | None,
         "evaluation": _evaluation(run, config, (data, scorer.test)) if scored else None,
         **began,
     }
-    run.write_json("metrics.json", metrics)
+    run.write_metrics(metrics)
     return _event(training, "finished", row=metrics)
 
 
