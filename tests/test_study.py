@@ -1,5 +1,6 @@
 """A study survives what happens to long jobs: kills, lost workers, runs that fail, a hundred claims at once."""
 
+import contextlib
 import json
 import os
 import signal
@@ -246,6 +247,18 @@ def test_a_claimed_run_is_left_to_its_process(tmp_path):
         assert study.next_run(plan) is None
 
 
+def test_a_run_that_another_process_trains_without_a_claim_has_not_failed(tmp_path):
+    """As by hand, with ganlab train."""
+    plan = read(tmp_path, [{"name": "a", "priors": ["gaussian", "poisson"], "seeds": [0]}])
+    planned = plan.runs[0]
+    with Run(planned.path).lock():
+        assert study.next_run(plan).prior == "poisson"
+        assert study.next_run(plan) is None
+        assert "another process is training in" in jobs.perform(planned.path, planned.config)
+        assert planned.status == "running" and not list(planned.path.rglob("*.json"))
+    assert study.next_run(plan) == planned and planned.status == "done"
+
+
 def test_a_run_that_dies_twice_without_progress_has_failed_and_one_that_moves_never_does(tmp_path):
     path = tmp_path / "run"
     path.mkdir()
@@ -329,6 +342,25 @@ def test_a_mistake_of_this_machine_stops_a_study_in_one_sentence(tmp_path, monke
     with pytest.raises(DataError, match="gone.npz does not exist"):
         list(study.run(plan, workers=1))
     assert plan.runs[0].status == "left"
+
+
+@pytest.mark.slow
+def test_a_run_that_a_lost_worker_still_trains_is_waited_for(tmp_path, monkeypatch):
+    from distributed import Client, LocalCluster
+
+    monkeypatch.setattr(cluster, "CLAIM_SECONDS", 0.1)
+    plan, ended = read(tmp_path, [{"name": "a", "priors": ["gaussian", "poisson"], "seeds": [0]}]), []
+    with (
+        LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None) as here,
+        Client(here) as client,
+        contextlib.ExitStack() as lost,
+    ):
+        assert lost.enter_context(jobs.claim(plan.runs[0].path))
+        for planned, state in cluster._feed(client, plan.runs, 0, False):
+            if state != "running":
+                ended.append((planned.prior, state))
+                lost.close()
+    assert ended == [("poisson", "done"), ("gaussian", "done")]
 
 
 @pytest.mark.slow
