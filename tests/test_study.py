@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
@@ -38,12 +39,13 @@ def read(folder: Path, conditions: list[dict], settings: dict | None = None, **a
     return study.read(str(write(folder / "plan.yaml", conditions, settings, **about)), folder / "out")
 
 
-def start(plan: Path, out: Path, *words: object) -> subprocess.Popen:
-    """The study as a process of its own; what it prints is to be read from ``stdout``."""
+def start(plan: Path, out: Path, *words: object, within: Sequence[str] = ()) -> subprocess.Popen:
+    """The study as a process of its own; what it prints is to be read from ``stdout``. within: words that put the
+    process elsewhere."""
     code = "import sys; from pathlib import Path; from ganlab import study\nif __name__ == '__main__':\n"
     code += "    study.follow(study.read(sys.argv[1], Path(sys.argv[2])), *sys.argv[3:4], workers=2)"
     command = [sys.executable, "-W", "error::DeprecationWarning:ganlab", "-c", code, str(plan), str(out), *words]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return subprocess.Popen([*within, *command], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
 def wait_until(condition, seconds: float = 120) -> None:
