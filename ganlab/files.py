@@ -9,6 +9,7 @@ import hashlib
 import io
 import json
 import os
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,6 +38,14 @@ def write_atomic(path: Path, writer: Callable[[Path], object]) -> Path:
         os.replace(temporary, path)
         _sync_folder(path.parent)
     return path
+
+
+def clear_litter(folder: Path, seconds: float = 3600) -> None:
+    """Deletes temporary files so old that their process must have ended, as killed ones leave them."""
+    for path in folder.glob(".*.tmp"):
+        with contextlib.suppress(FileNotFoundError):  # another process clears too
+            if time.time() - path.stat().st_mtime > seconds:
+                path.unlink()
 
 
 def _sync_folder(folder: Path) -> None:
@@ -111,7 +120,7 @@ def read_png(path: Path) -> np.ndarray:
     """uint8 (H, W, 3)."""
     from PIL import Image
 
-    with Image.open(path) as image:
+    with Image.open(path, formats=("PNG",)) as image:
         return np.asarray(image.convert("RGB"))
 
 

@@ -277,7 +277,7 @@ def write_classification(run: Run) -> Path:
     seeds, real = (
         " ".join(str(n) for n in sorted(set(rows[name])) if n or name == "seed") for name in ("seed", "real")
     )
-    words = f"ganlab classify --run {run.path} --real {real} --seeds {seeds}"
+    words = f"ganlab classify --run {shlex.quote(str(run.path))} --real {real} --seeds {seeds}"
     run.write_json("classification.json", {"command": words, "rows": len(rows), "provenance": about})
     percent = ["accuracy", "low", "high", "difference", "difference_low", "difference_high"]
     shown = table.assign(**(100 * table[percent]).round(1))

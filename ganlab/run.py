@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LOCK_SECONDS = 2.0  # to wait for a folder: a killed process, or one that only looks, frees it within that time
-RESTORE = "restore it, or choose another folder"
+RESTORE = "restore it, or delete it and run the training command again"
 GENERATOR_FILES = ("generator.safetensors", "best.safetensors")  # the final one, the best one
 
 
@@ -81,8 +81,7 @@ class Run:
         try:
             found = os.stat(self._folder / ".lock").st_ino
         except FileNotFoundError:
-            self._take_lock()
-            return
+            return self._take_lock()
         if found != self._held[1]:
             raise RunError(
                 f"the .lock of {self.path} was deleted, and another process has trained there since, so this one "
@@ -169,8 +168,9 @@ class Run:
         return self._part("epochs", "metrics.json", int) if (self._folder / "metrics.json").exists() else 0
 
     def is_finished(self, config: Config) -> bool:
-        """Whether there is nothing left to do: the metrics say so, and the generator is there."""
-        return self.finished_epochs == config.epochs and (self._folder / GENERATOR_FILES[0]).exists()
+        """Whether there is nothing left to do: the metrics say so, generator and history are there."""
+        there = all((self._folder / name).exists() for name in (GENERATOR_FILES[0], "history.csv"))
+        return there and self.finished_epochs == config.epochs
 
     @property
     def history(self) -> pd.DataFrame:
@@ -329,7 +329,7 @@ class Run:
         """
         path = self._folder / GENERATOR_FILES[best]
         if not path.exists():
-            cure = "it was never scored while it trained, use the final one" if best else "train it to its end first"
+            cure = "never scored in training, or lost: use the final one" if best else "train it to its end first"
             raise RunError(f"{self.path} has no {path.name}: {cure}")
         try:
             with safe_open(path, "pt") as file:

@@ -117,6 +117,22 @@ def test_a_damaged_unpacked_copy_is_made_again(npz, tmp_path, damage):
     assert torch.equal(first, again) and torch.equal(data.load("cifar10").images, first)
 
 
+def test_what_an_ended_process_left_in_a_cache_is_cleared(npz, tmp_path):
+    extractor = features.Extractor("mean", "v1", 3, lambda images: images.float().mean((2, 3)))
+    old, new = [], []
+    for folder in ("unpacked", "features"):
+        (tmp_path / "cache" / folder).mkdir(parents=True)
+        old.append(tmp_path / "cache" / folder / ".a.1.npy.tmp")
+        new.append(tmp_path / "cache" / folder / ".b.2.npy.tmp")
+    for path in (*old, *new):
+        path.touch()
+    for path in old:
+        os.utime(path, (0, 0))
+    features.reference_features(extractor, data.load("cifar10"))
+    assert not any(path.exists() for path in old)
+    assert all(path.exists() for path in new), "another process may be at work"
+
+
 @pytest.mark.parametrize("damage", [empty, flipped, zeroed])
 def test_damaged_features_are_computed_again(tmp_path, monkeypatch, damage):
     monkeypatch.setenv("GANLAB_CACHE", str(tmp_path))
@@ -199,7 +215,7 @@ def test_a_changed_digit_is_noticed(finished_run, tmp_path, name):
     run = copied(finished_run, tmp_path / "run")
     assert run.metrics and run.config and len(run.history) == 2
     changed_digit(run.path / name)
-    with pytest.raises(RunError, match=f"{name} is damaged .its checksum is wrong.: restore it, or choose another"):
+    with pytest.raises(RunError, match=f"{name} is damaged .its checksum is wrong.: restore it, or delete it"):
         _ = run.metrics, run.history, run.config
 
 

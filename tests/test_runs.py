@@ -90,6 +90,16 @@ def test_a_deleted_generator_comes_back_from_the_checkpoint(run):
     assert (run.path / "generator.safetensors").read_bytes() == before
 
 
+def test_a_deleted_history_comes_back_from_the_checkpoint_and_lost_samples_are_named(run):
+    before = (run.path / "history.csv").read_bytes()
+    (run.path / "history.csv").unlink()
+    (run.path / "samples" / "epoch_0001.png").unlink()
+    assert to_the_end(SETTINGS, run)[-1].kind == "finished"
+    assert (run.path / "history.csv").read_bytes() == before
+    with pytest.warns(UserWarning, match="has no samples of epoch 1: a new folder gets them"):
+        to_the_end(SETTINGS, run)
+
+
 def test_a_finished_run_without_its_checkpoint_is_read_but_never_overwritten(run):
     """As in a fresh clone: checkpoints are not committed."""
     run.checkpoint_path.unlink()
@@ -280,7 +290,7 @@ def test_damaged_generators_and_configs_are_named(run):
     (run.path / "generator.safetensors").unlink()
     with pytest.raises(RunError, match="has no generator.safetensors: train it to its end first"):
         run.read_generator()
-    with pytest.raises(RunError, match="has no best.safetensors: it was never scored while it trained"):
+    with pytest.raises(RunError, match="has no best.safetensors: never scored in training, or lost: use"):
         run.read_generator(best=True)
     (run.path / "config.json").write_text("{")
     with pytest.raises(RunError, match="config.json is damaged"):
@@ -299,6 +309,13 @@ def test_a_generator_in_fp16_draws_the_pictures_of_the_trained_one(finished_run)
     latents = evaluation_latents(config)
     difference = networks.generate(small, latents).int() - networks.generate(whole, latents).int()
     assert difference.abs().max() <= 2
+
+
+def test_a_picture_is_read_as_png_alone(tmp_path):
+    """Others start programs, as Ghostscript."""
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png", "EPS")
+    with pytest.raises(OSError, match="cannot identify"):
+        read_png(tmp_path / "a.png")
 
 
 def test_grids_tile_row_by_row_and_read_back(tmp_path):

@@ -192,6 +192,9 @@ def test_predictions_have_a_verdict_and_one_number():
     asked.predictions = [{"statement": "a", "kind": "equivalent"}]
     with pytest.raises(StudyError, match="lacks 'condition'"):
         predictions.judged(asked, found)
+    asked.predictions = [{"statement": "a", "kind": "latent size", "sizes": 5}]
+    with pytest.raises(StudyError, match="cannot be judged"):
+        predictions.judged(asked, found)
 
 
 # --- files ----------------------------------------------------------------------------------------------------------
