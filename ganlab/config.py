@@ -159,7 +159,7 @@ class Config:
     @classmethod
     def from_preset(cls, preset: str = "fast", **changes: Any) -> "Config":
         """The preset's row with ``changes`` on top. Raises ``ConfigError`` for an unknown preset or field."""
-        if preset not in PRESETS:
+        if not isinstance(preset, str) or preset not in PRESETS:
             raise unknown("preset", preset, PRESETS)
         return cls.from_dict({"preset": preset, **PRESETS[preset], **changes})
 

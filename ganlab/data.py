@@ -19,7 +19,7 @@ import torch.nn.functional as F
 
 from ganlab.config import Config
 from ganlab.errors import GanlabError, unknown
-from ganlab.files import FileError, write_atomic
+from ganlab.files import FileError, clear_litter, write_atomic
 
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")
@@ -178,8 +178,7 @@ def _unpacked(path: Path, split: str) -> tuple[torch.Tensor, torch.Tensor]:
         return images, labels
     images = images.contiguous()
     with contextlib.suppress(FileError):  # no room or no right to write: the .npz is read again next time
-        for litter in places[0].parent.glob("*.tmp") if places[0].parent.exists() else ():
-            litter.unlink(missing_ok=True)  # what an ended process left
+        clear_litter(places[0].parent)
         for place, tensor in zip(places, (labels, images), strict=True):
             _write_checked(place, tensor.numpy())
     return images, labels

@@ -1,15 +1,18 @@
-"""The one writer of files, and pictures as PNG files.
+"""The one writer of files, checksums, and pictures as PNG files.
 
 Every file is written to a neighbour first and then renamed, so a kill at any moment leaves the old file or the new
 one. Knows no run.
 """
 
 import contextlib
+import hashlib
 import io
+import json
 import os
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -35,6 +38,14 @@ def write_atomic(path: Path, writer: Callable[[Path], object]) -> Path:
         os.replace(temporary, path)
         _sync_folder(path.parent)
     return path
+
+
+def clear_litter(folder: Path, seconds: float = 3600) -> None:
+    """Deletes temporary files so old that their process must have ended, as killed ones leave them."""
+    for path in folder.glob(".*.tmp"):
+        with contextlib.suppress(FileNotFoundError):  # another process clears too
+            if time.time() - path.stat().st_mtime > seconds:
+                path.unlink()
 
 
 def _sync_folder(folder: Path) -> None:
@@ -78,6 +89,14 @@ def tile(images: torch.Tensor, columns: int = 8, gap: int = 1) -> np.ndarray:
     return sheet
 
 
+def untile(sheet: np.ndarray, images: int) -> torch.Tensor:
+    """The first images of a sheet of ``tile``, eight a row: uint8 (images, 3, R, R)."""
+    side = (sheet.shape[1] + 1) // 8 - 1
+    places = [(place // 8 * (side + 1), place % 8 * (side + 1)) for place in range(images)]
+    cut = np.stack([sheet[y : y + side, x : x + side] for y, x in places])
+    return torch.from_numpy(cut).permute(0, 3, 1, 2)
+
+
 def write_png(path: Path, pixels: np.ndarray) -> None:
     from PIL import Image
 
@@ -101,8 +120,27 @@ def read_png(path: Path) -> np.ndarray:
     """uint8 (H, W, 3)."""
     from PIL import Image
 
-    with Image.open(path) as image:
+    with Image.open(path, formats=("PNG",)) as image:
         return np.asarray(image.convert("RGB"))
+
+
+def tensor_checksum(tensors: dict[str, torch.Tensor]) -> str:
+    """SHA-256 of names and values, whatever their order in a file."""
+    digest = hashlib.sha256()
+    for key in sorted(tensors):
+        digest.update(key.encode())
+        digest.update(tensors[key].contiguous().numpy().data)
+    return digest.hexdigest()
+
+
+def json_checksum(values: dict[str, Any]) -> str:
+    """SHA-256 of values, whatever their order and spacing in a file."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def line_checksum(path: Path, lines: int) -> str:
+    """SHA-256 of the first lines of a text file, whatever ends them."""
+    return hashlib.sha256(b"\n".join(path.read_bytes().splitlines()[:lines])).hexdigest()
 
 
 def write_npz(path: Path, **arrays: np.ndarray) -> None:

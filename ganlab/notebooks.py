@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ganlab.errors import GanlabError, unknown
+from ganlab.files import write_atomic
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 BATCH = "GANLAB_BATCH"  # set in the kernel of a batch run: nobody watches, so nothing is drawn live
@@ -105,8 +106,8 @@ def execute(name: str, target: Path, parameters: dict[str, Any], quiet: bool = F
     if title:
         notebook.cells[0].source = re.sub("^# .+", f"# {title}", notebook.cells[0].source, count=1)
     nbformat.validate(notebook)
-    nbformat.write(notebook, partial)
-    os.replace(partial, target)
+    write_atomic(target, lambda path: nbformat.write(notebook, path))
+    partial.unlink()
     return target
 
 

@@ -194,7 +194,8 @@ def benches(root: Path) -> Iterator[Result]:
 def classifications(root: Path) -> Iterator[Result]:
     """What synthetic images do for a classifier, for every run that was asked."""
     for path in sorted(root.rglob("classification.json")):
-        run, record = Run(path.parent), json.loads(path.read_text())
+        run = Run(path.parent)
+        record = run.read_json(path.name)
         yield Result(
             "does synthetic data help a classifier?",
             path.with_suffix(".md"),
@@ -291,14 +292,14 @@ def write_classification(run: Run) -> Path:
     """Writes classification.md, classification.json (command, rows, provenance) and figures/classification.png from the
     rows that are kept in ``run``. Without new rows the date stays what it was."""
     rows, kept = augmentation.read_rows(run), run.path / "classification.json"
-    record = json.loads(kept.read_text()) if kept.exists() else {}
+    record = run.read_json(kept.name) if kept.exists() else {}
     about = record["provenance"] if record.get("rows") == len(rows) else provenance()
     table = augmentation.summary(rows)
     run.write_figure("classification", figures.classification(table))
     seeds, real = (
         " ".join(str(n) for n in sorted(set(rows[name])) if n or name == "seed") for name in ("seed", "real")
     )
-    words = f"ganlab classify --run {run.path} --real {real} --seeds {seeds}"
+    words = f"ganlab classify --run {shlex.quote(str(run.path))} --real {real} --seeds {seeds}"
     run.write_json("classification.json", {"command": words, "rows": len(rows), "provenance": about})
     percent = ["accuracy", "low", "high", "difference", "difference_low", "difference_high"]
     shown = table.assign(**(100 * table[percent]).round(1))

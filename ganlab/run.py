@@ -5,7 +5,6 @@ for the day the last one turns out damaged.
 """
 
 import contextlib
-import hashlib
 import json
 import os
 import re
@@ -23,6 +22,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import nn
 
+from ganlab import files
 from ganlab.config import Config
 from ganlab.data import ImageSet
 from ganlab.errors import GanlabError
@@ -31,9 +31,9 @@ from ganlab.networks.build import build
 if TYPE_CHECKING:
     from IPython.display import Image
     from matplotlib.figure import Figure
-from ganlab.files import clear_os_errors, figure_png, read_png, tile, write_atomic, write_png
 
 LOCK_SECONDS = 2.0  # to wait for a folder: a killed process, or one that only looks, frees it within that time
+RESTORE = "restore it, or delete it and run the training command again"
 GENERATOR_FILES = ("generator.safetensors", "best.safetensors")  # the final one, the best one
 
 
@@ -46,35 +46,55 @@ class Run:
 
     def __init__(self, path: str | os.PathLike) -> None:
         self.path = Path(path)
-        self.checkpoint_path = self.path / "checkpoint.pt"
-        self.previous_path = self.path / "checkpoint.previous.pt"
+        self._folder = self.path.absolute()  # where it stays when the working folder changes
+        self.checkpoint_path = self._folder / "checkpoint.pt"
+        self.previous_path = self._folder / "checkpoint.previous.pt"
+        self._held: tuple[filelock.BaseFileLock, int] | None = None  # the lock that was taken, its file's inode
 
     # --- who may write here
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
         """Keeps a second process out. The lock dies with its process, so a killed run leaves none behind."""
-        with clear_os_errors(self.path):
-            self.path.mkdir(parents=True, exist_ok=True)
-            lock = filelock.FileLock(self.path / ".lock")
+        self._take_lock()
+        try:
+            yield
+        finally:
+            self._held[0].release()
+            self._held = None
+
+    def _take_lock(self) -> None:
+        with files.clear_os_errors(self.path):
+            self._folder.mkdir(parents=True, exist_ok=True)
+            lock = filelock.FileLock(self._folder / ".lock")
             try:
                 lock.acquire(timeout=LOCK_SECONDS)
             except filelock.Timeout:
                 raise RunError(
                     f"another process is training in {self.path}: wait for it, or choose another folder"
                 ) from None
+            self._held = lock, os.stat(lock.lock_file).st_ino
+
+    def _keep_lock(self) -> None:
+        """Takes the lock again if its file was deleted. Raises ``RunError`` if another file is there: whoever made it
+        may have trained on."""
         try:
-            yield
-        finally:
-            lock.release()
+            found = os.stat(self._folder / ".lock").st_ino
+        except FileNotFoundError:
+            return self._take_lock()
+        if found != self._held[1]:
+            raise RunError(
+                f"the .lock of {self.path} was deleted, and another process has trained there since, so this one "
+                "stops: leave the run to the other, or give the same command again once that has ended"
+            )
 
     @property
     def is_locked(self) -> bool:
         """Whether a process is training here now."""
-        if not (self.path / ".lock").exists():
+        if not (self._folder / ".lock").exists():
             return False
         try:
-            with filelock.FileLock(self.path / ".lock", timeout=0):
+            with filelock.FileLock(self._folder / ".lock", timeout=0):
                 return False
         except filelock.Timeout:
             return True
@@ -86,9 +106,10 @@ class Run:
             return
         before = Config.from_dict(kept["config"])  # a field younger than the run has its default there
         before = before.resolved(data.names, "auto")  # as runs were kept before their config was resolved
-        if before.identity(kept["data"]["fingerprint"]) != config.identity(data.fingerprint):
+        fingerprint = str(kept["data"].get("fingerprint"))
+        if before.identity(fingerprint) != config.identity(data.fingerprint):
             fields = config.differences(before)
-            if kept["data"]["fingerprint"] != data.fingerprint:
+            if fingerprint != data.fingerprint:
                 fields.append("the images (other pixels, labels or order)")
             raise RunError(f"{self.path} holds another run ({'; '.join(fields)}): choose another folder, or delete it")
         self._check_epochs(done, config)
@@ -97,7 +118,7 @@ class Run:
         """config and data of the run in the folder, from config.json or, where that was lost, from a checkpoint.
 
         None in a new folder. Raises ``RunError`` for a checkpoint that does not tell."""
-        if (self.path / "config.json").exists():
+        if (self._folder / "config.json").exists():
             return {part: self._part(part) for part in ("config", "data")}
         state = self.read_checkpoint()
         if state is None:
@@ -113,7 +134,7 @@ class Run:
     def claim(self, config: Config, data: ImageSet) -> None:
         """Makes the folder this config's own, and clears what a killed process left half written."""
         for folder in ("", "samples", "figures"):  # not deeper, where other runs may lie
-            for litter in (self.path / folder).glob(".*.tmp"):
+            for litter in (self._folder / folder).glob(".*.tmp"):
                 litter.unlink(missing_ok=True)
         identity = config.identity(data.fingerprint)
         self.write_json("config.json", {"identity": identity, **self.described(config, data)})
@@ -138,80 +159,99 @@ class Run:
 
     @property
     def metrics(self) -> dict[str, Any]:
-        return self._read("metrics.json")
+        """What the finished run reached."""
+        return self.read_json("metrics.json")
 
     @property
     def finished_epochs(self) -> int:
         """Epochs of the finished run; 0 while there is none."""
-        return self.metrics["epochs"] if (self.path / "metrics.json").exists() else 0
+        return self._part("epochs", "metrics.json", int) if (self._folder / "metrics.json").exists() else 0
 
     def is_finished(self, config: Config) -> bool:
-        """Whether there is nothing left to do: the metrics say so, and the generator is there."""
-        return self.finished_epochs == config.epochs and (self.path / GENERATOR_FILES[0]).exists()
+        """Whether there is nothing left to do: the metrics say so, generator and history are there."""
+        there = all((self._folder / name).exists() for name in (GENERATOR_FILES[0], "history.csv"))
+        return there and self.finished_epochs == config.epochs
 
     @property
     def history(self) -> pd.DataFrame:
-        """One row an epoch, so far."""
-        path = self.path / "history.csv"
-        return pd.read_csv(path) if path.exists() else pd.DataFrame()
+        """One row an epoch, so far. Raises ``RunError`` if the epochs of a finished run are not those it had."""
+        path = self._folder / "history.csv"
+        if not path.exists():
+            return pd.DataFrame()
+        epochs = self.finished_epochs
+        try:
+            if epochs and self.metrics.get("history_sha256") not in (None, files.line_checksum(path, epochs + 1)):
+                raise ValueError("its checksum is wrong")
+            return pd.read_csv(path)
+        except ValueError as error:
+            raise RunError(f"{self.path / path.name} is damaged ({error}): {RESTORE}") from None
 
     def grids(self) -> dict[int, Path]:
         """Snapshot grids by epoch."""
-        found = sorted((self.path / "samples").glob("epoch_*.png"))
+        found = sorted((self._folder / "samples").glob("epoch_*.png"))
         return {int(re.sub(r"\D", "", path.stem)): path for path in found}
 
     def snapshots(self) -> dict[int, np.ndarray]:
         """Snapshot grids by epoch, uint8 (H, W, 3)."""
-        return {epoch: read_png(path) for epoch, path in self.grids().items()}
+        return {epoch: files.read_png(path) for epoch, path in self.grids().items()}
 
     def frames(self, images: int = 16) -> list[torch.Tensor]:
         """The first images of each snapshot grid, uint8 (images, 3, R, R), by epoch: the same latents every time."""
-        frames = []
-        for grid in self.snapshots().values():
-            side = (grid.shape[1] + 1) // 8 - 1
-            places = [(place // 8 * (side + 1), place % 8 * (side + 1)) for place in range(images)]
-            cut = np.stack([grid[y : y + side, x : x + side] for y, x in places])
-            frames.append(torch.from_numpy(cut).permute(0, 3, 1, 2))
-        return frames
+        return [files.untile(grid, images) for grid in self.snapshots().values()]
 
-    def _part(self, name: str) -> dict[str, Any]:
-        """A part of config.json. Raises ``RunError`` if it is not there."""
-        part = self._read("config.json").get(name)
-        if not isinstance(part, dict):
-            raise RunError(f"{self.path / 'config.json'} is damaged (no {name}): restore it, or choose another folder")
+    def _part(self, name: str, file: str = "config.json", kind: type = dict) -> Any:
+        """A part of a JSON file. Raises ``RunError`` if it is not there."""
+        part = self.read_json(file).get(name)
+        if not isinstance(part, kind):
+            raise RunError(f"{self.path / file} is damaged (no {name}): {RESTORE}")
         return part
 
-    def _read(self, name: str) -> dict[str, Any]:
+    def read_json(self, name: str) -> dict[str, Any]:
+        """What ``write_json`` wrote. Raises ``RunError`` for a file that is missing, damaged or was changed."""
         try:
-            found = json.loads((self.path / name).read_text())
+            found = json.loads((self._folder / name).read_text())
             if not isinstance(found, dict):
                 raise ValueError(f"it holds {found!r}"[:80])
+            checksum = found.pop("sha256", None)  # older files have none
+            if checksum not in (None, files.json_checksum(found)):
+                raise ValueError("its checksum is wrong")
             return found
         except FileNotFoundError:
             raise RunError(
                 f"{self.path} is no run: it has no {name}; make one with 'ganlab train --out {self.path}'"
             ) from None
         except ValueError as error:
-            raise RunError(f"{self.path / name} is damaged ({error}): restore it, or choose another folder") from None
+            raise RunError(f"{self.path / name} is damaged ({error}): {RESTORE}") from None
 
     # --- writing
 
     def write(self, name: str, writer: Callable[[Path], object]) -> Path:
-        """Calls ``writer`` with a temporary path and renames the result to ``name``."""
-        return write_atomic(self.path / name, writer)
+        """Calls ``writer`` with a temporary path and renames the result to ``name``. Raises ``RunError`` if a lock was
+        taken, and now another process has it."""
+        if self._held:
+            self._keep_lock()
+        files.write_atomic(self._folder / name, writer)
+        return self.path / name
 
     def write_json(self, name: str, values: dict[str, Any]) -> None:
+        """The values, and last of all their checksum."""
+        values = values | {"sha256": files.json_checksum(values)}
         self.write(name, lambda path: path.write_text(json.dumps(values, indent=2) + "\n"))
+
+    def write_metrics(self, values: dict[str, Any]) -> None:
+        """What says that the run is finished: written last, with the checksum of its history."""
+        told = files.line_checksum(self._folder / "history.csv", values["epochs"] + 1)
+        self.write_json("metrics.json", values | {"history_sha256": told})
 
     def write_history(self, rows: list[dict[str, float]]) -> None:
         self.write("history.csv", lambda path: pd.DataFrame(rows).to_csv(path, index=False))
 
     def write_grid(self, epoch: int, images: torch.Tensor) -> None:
-        self.write(f"samples/epoch_{epoch:04d}.png", lambda path: write_png(path, tile(images)))
+        self.write(f"samples/epoch_{epoch:04d}.png", lambda path: files.write_png(path, files.tile(images)))
 
     def write_figure(self, name: str, figure: "Figure") -> "Image":
         """Keeps a figure as figures/<name>.png and hands the picture on: a notebook's cell shows what it keeps."""
-        return self.write_picture(name, figure_png(figure))
+        return self.write_picture(name, files.figure_png(figure))
 
     def write_picture(self, name: str, png: bytes) -> "Image":
         """The same for the bytes of a PNG file, which may be animated."""
@@ -224,7 +264,7 @@ class Run:
         """The figure that was kept before, for when what it is drawn from is not here."""
         from IPython.display import Image
 
-        path = self.path / "figures" / f"{name}.png"
+        path = self._folder / "figures" / f"{name}.png"
         return Image(path.read_bytes()) if path.exists() else None
 
     # --- weights
@@ -255,7 +295,8 @@ class Run:
                 state = torch.load(path, map_location="cpu", weights_only=True)
             except Exception as error:  # a damaged file surfaces as any of a dozen types
                 reason = (str(error).splitlines() or [type(error).__name__])[0]
-                warnings.warn(f"{path} is damaged ({reason}); trying the checkpoint before it", stacklevel=2)
+                said = f"{self.path / path.name} is damaged ({reason}); trying the checkpoint before it"
+                warnings.warn(said, stacklevel=2)
                 continue
             if config:
                 self._check_epochs(state["counters"]["epoch"], config)
@@ -277,7 +318,7 @@ class Run:
             key: (value.half() if value.ndim > 1 else value).cpu().contiguous()
             for key, value in generator.state_dict().items()
         }
-        told = config.to_dict() | {"sha256": _checksum(tensors)}
+        told = config.to_dict() | {"sha256": files.tensor_checksum(tensors)}
         about = {"config": json.dumps(told)}  # one key: safetensors writes several in random order
         self.write(GENERATOR_FILES[best], lambda path: path.write_bytes(save(tensors, about)))
 
@@ -286,9 +327,9 @@ class Run:
 
         Raises ``RunError`` if it is missing or damaged.
         """
-        path = self.path / GENERATOR_FILES[best]
+        path = self._folder / GENERATOR_FILES[best]
         if not path.exists():
-            cure = "it was never scored while it trained, use the final one" if best else "train it to its end first"
+            cure = "never scored in training, or lost: use the final one" if best else "train it to its end first"
             raise RunError(f"{self.path} has no {path.name}: {cure}")
         try:
             with safe_open(path, "pt") as file:
@@ -296,7 +337,7 @@ class Run:
                 checksum = about.pop("sha256", None)  # older runs have none
                 config = Config.from_dict(about)
                 weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-            if checksum not in (None, _checksum(weights)):
+            if checksum not in (None, files.tensor_checksum(weights)):
                 raise ValueError("its checksum is wrong")
             if not all(value.isfinite().all() for value in weights.values()):
                 raise ValueError("it holds NaN or infinity")
@@ -304,14 +345,6 @@ class Run:
             generator.load_state_dict(weights)
         except (SafetensorError, AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
             said = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise RunError(f"{path} is damaged ({said}): delete it and run the training command again") from None
+            place = self.path / path.name
+            raise RunError(f"{place} is damaged ({said}): delete it and run the training command again") from None
         return generator.eval(), config
-
-
-def _checksum(tensors: dict[str, torch.Tensor]) -> str:
-    """SHA-256 of names and values, whatever their order in a file."""
-    digest = hashlib.sha256()
-    for key in sorted(tensors):
-        digest.update(key.encode())
-        digest.update(tensors[key].contiguous().numpy().data)
-    return digest.hexdigest()

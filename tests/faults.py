@@ -257,6 +257,8 @@ def readers(folder: Path) -> dict[str, tuple[Path, Callable[[], object]]]:
         "checkpoint": (run.checkpoint_path, run.read_checkpoint),
         "generator": (run.path / "generator.safetensors", run.read_generator),
         "config.json": (run.path / "config.json", lambda: (run.config, run.images)),
+        "metrics.json": (run.path / "metrics.json", lambda: (run.metrics, run.finished_epochs)),
+        "history.csv": (run.path / "history.csv", lambda: run.history),
         "plan": (folder / "plan.yaml", lambda: studies.read(str(folder / "plan.yaml"), folder / "out")),
     }
 

@@ -9,12 +9,14 @@ import sys
 import numpy as np
 import pytest
 import torch
+import yaml
 from conftest import ROOT, TINY, ganlab, options
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import save
 
 from ganlab import data, latents
+from ganlab.cli import main
 from ganlab.config import Config
 from ganlab.data import DataError, ImageSet
 from ganlab.errors import ConfigError
@@ -115,6 +117,22 @@ def test_a_damaged_unpacked_copy_is_made_again(npz, tmp_path, damage):
     assert torch.equal(first, again) and torch.equal(data.load("cifar10").images, first)
 
 
+def test_what_an_ended_process_left_in_a_cache_is_cleared(npz, tmp_path):
+    extractor = features.Extractor("mean", "v1", 3, lambda images: images.float().mean((2, 3)))
+    old, new = [], []
+    for folder in ("unpacked", "features"):
+        (tmp_path / "cache" / folder).mkdir(parents=True)
+        old.append(tmp_path / "cache" / folder / ".a.1.npy.tmp")
+        new.append(tmp_path / "cache" / folder / ".b.2.npy.tmp")
+    for path in (*old, *new):
+        path.touch()
+    for path in old:
+        os.utime(path, (0, 0))
+    features.reference_features(extractor, data.load("cifar10"))
+    assert not any(path.exists() for path in old)
+    assert all(path.exists() for path in new), "another process may be at work"
+
+
 @pytest.mark.parametrize("damage", [empty, flipped, zeroed])
 def test_damaged_features_are_computed_again(tmp_path, monkeypatch, damage):
     monkeypatch.setenv("GANLAB_CACHE", str(tmp_path))
@@ -159,7 +177,7 @@ def test_an_npz_that_unpacks_to_more_than_memory_is_not_unpacked(npz, monkeypatc
 
 def copied(run: Run, path) -> Run:
     path.mkdir()
-    for name in ("config.json", "metrics.json", "generator.safetensors"):
+    for name in ("config.json", "metrics.json", "history.csv", "generator.safetensors"):
         (path / name).write_bytes((run.path / name).read_bytes())
     return Run(path)
 
@@ -183,6 +201,50 @@ def test_nan_weights_and_a_config_that_does_not_fit_are_refused(finished_run, tm
         with pytest.raises(RunError, match="is damaged") as found:
             run.read_generator()
         assert one_sentence(str(found.value))
+
+
+def changed_digit(path):
+    """One decimal place of the file is another."""
+    text = path.read_text()
+    at = next(match.start() for match in re.finditer(r"(?<=\.)\d(?=\d)", text))
+    path.write_text(f"{text[:at]}{9 - int(text[at])}{text[at + 1 :]}")
+
+
+@pytest.mark.parametrize("name", ["metrics.json", "history.csv", "config.json"])
+def test_a_changed_digit_is_noticed(finished_run, tmp_path, name):
+    run = copied(finished_run, tmp_path / "run")
+    assert run.metrics and run.config and len(run.history) == 2
+    changed_digit(run.path / name)
+    with pytest.raises(RunError, match=f"{name} is damaged .its checksum is wrong.: restore it, or delete it"):
+        _ = run.metrics, run.history, run.config
+
+
+@pytest.mark.parametrize("name", ["metrics.json", "history.csv"])
+def test_a_changed_digit_stops_a_study_s_report_with_a_sentence(finished_run, tmp_path, capsys, name):
+    settings = {key: value for key, value in TINY.items() if key != "limit"} | {"preset": "conv-noise", "limit": 160}
+    conditions = [{"name": "a", "priors": ["gaussian"], "seeds": [0]}]
+    plan, out = tmp_path / "plan.yaml", tmp_path / "out"
+    plan.write_text(yaml.safe_dump({"settings": settings, "conditions": conditions}))
+    (out / "a").mkdir(parents=True)
+    run = copied(finished_run, out / "a" / "gaussian-s0")
+    changed_digit(run.path / name)
+    assert main(["study", "report", "--study", str(plan), "--out", str(out), "--tables-only"]) == 2
+    said = capsys.readouterr().err
+    assert one_sentence(said) and f"{name} is damaged (its checksum is wrong)" in said
+    assert not list(out.glob("*.csv"))
+
+
+def test_every_result_that_is_kept_is_read():
+    """Those of before there were checksums too."""
+    kept = [Run(path.parent) for path in (ROOT / "results").rglob("metrics.json")]
+    assert len(kept) > 100 and all(len(run.history) == run.metrics["epochs"] for run in kept)
+
+
+@pytest.mark.parametrize("content", ["", 'epoch\n"', "\0\xff"])
+def test_a_history_of_other_things_is_damaged(tmp_path, content):
+    (tmp_path / "history.csv").write_bytes(content.encode("latin1"))
+    with pytest.raises(RunError, match="history.csv is damaged"):
+        _ = Run(tmp_path).history
 
 
 @pytest.mark.parametrize("content", ["null", "3", "[]", '{"config": 3}', "{}"])

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, TINY
+from conftest import ROOT, TINY, ganlab, options
 from PIL import Image
 
 from ganlab import figures, files
@@ -90,6 +90,16 @@ def test_a_deleted_generator_comes_back_from_the_checkpoint(run):
     assert (run.path / "generator.safetensors").read_bytes() == before
 
 
+def test_a_deleted_history_comes_back_from_the_checkpoint_and_lost_samples_are_named(run):
+    before = (run.path / "history.csv").read_bytes()
+    (run.path / "history.csv").unlink()
+    (run.path / "samples" / "epoch_0001.png").unlink()
+    assert to_the_end(SETTINGS, run)[-1].kind == "finished"
+    assert (run.path / "history.csv").read_bytes() == before
+    with pytest.warns(UserWarning, match="has no samples of epoch 1: a new folder gets them"):
+        to_the_end(SETTINGS, run)
+
+
 def test_a_finished_run_without_its_checkpoint_is_read_but_never_overwritten(run):
     """As in a fresh clone: checkpoints are not committed."""
     run.checkpoint_path.unlink()
@@ -169,6 +179,79 @@ def test_two_processes_cannot_train_in_one_folder(run):
     assert to_the_end(SETTINGS, run)[-1].kind == "finished"
 
 
+STEPWISE = """
+import sys
+from ganlab.config import Config
+from ganlab.errors import GanlabError
+from ganlab.run import Run
+from ganlab.training.loop import train
+try:
+    for event in train(Config.from_preset("conv-noise", **eval(sys.argv[2])), Run(sys.argv[1])):
+        if event.kind == "checkpoint":
+            print(event.step, flush=True), input()
+except GanlabError as error:
+    sys.exit(str(error))
+"""
+
+
+@pytest.fixture
+def stepwise(tmp_path):
+    """A process that trains in tmp_path / "run", and stops at every checkpoint, that is step, for a line of input."""
+    command = [sys.executable, "-c", STEPWISE, tmp_path / "run", repr(TINY | {"checkpoint_seconds": 0})]
+    pipes = {name: subprocess.PIPE for name in ("stdin", "stdout", "stderr")}
+    with subprocess.Popen(command, cwd=ROOT, text=True, **pipes) as process:
+        assert process.stdout.readline() == "1\n", process.stderr.read()
+        yield process
+        process.kill()
+
+
+def contents(run):
+    return {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()}
+
+
+@pytest.mark.slow
+def test_a_process_whose_lock_another_has_taken_stops_and_writes_nothing(stepwise, finished_run, tmp_path):
+    run = Run(tmp_path / "run")
+    (run.path / ".lock").unlink()
+    other = ganlab("train", *options(TINY | {"preset": "conv-noise", "checkpoint_seconds": 0}, run.path))
+    assert other.returncode == 0, other.stderr
+    before = contents(run)
+    said = stepwise.communicate("\n", timeout=60)[1]
+    assert stepwise.returncode == 1 and len(said.splitlines()) == 1
+    assert "was deleted, and another process has trained there since, so this one stops: leave the run to" in said
+    assert contents(run) == before
+    found, wanted = (each.read_generator()[0].state_dict() for each in (run, finished_run))
+    assert all(torch.equal(found[key], wanted[key]) for key in wanted)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lost", ["lock", "folder"])
+def test_a_lost_lock_is_taken_again_and_keeps_others_out(lost, stepwise, tmp_path):
+    run = Run(tmp_path / "run")
+    (run.path / ".lock").unlink() if lost == "lock" else shutil.rmtree(run.path)
+    stepwise.stdin.write("\n"), stepwise.stdin.flush()
+    assert stepwise.stdout.readline() == "2\n"
+    assert run.is_locked
+    with pytest.raises(RunError, match="another process is training in"):
+        to_the_end(SETTINGS.replace(checkpoint_seconds=0.0), run)
+    assert not stepwise.communicate("\n" * 20, timeout=60)[1]
+    assert stepwise.returncode == 0 and run.metrics["epochs"] == 2 and not run.is_locked
+
+
+def test_a_run_stays_in_its_folder_when_the_working_folder_changes(tmp_path, monkeypatch):
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    run = Run("runs/one")
+    for event in train(SETTINGS, run):
+        if (event.kind, event.epoch) == ("epoch", 1):
+            monkeypatch.chdir(tmp_path / "elsewhere")
+    assert not list((tmp_path / "elsewhere").iterdir())
+    assert run.metrics["epochs"] == len(run.history) == len(run.grids()) == 2
+    assert str(run.path) == "runs/one", "shown as it was given"
+    assert str(run.write("a", lambda path: path.write_text(""))) == "runs/one/a"
+    assert (tmp_path / "runs" / "one" / "a").exists()
+
+
 def test_a_place_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(FileError, match="cannot write .*make room there, or choose another folder with --out"):
@@ -207,7 +290,7 @@ def test_damaged_generators_and_configs_are_named(run):
     (run.path / "generator.safetensors").unlink()
     with pytest.raises(RunError, match="has no generator.safetensors: train it to its end first"):
         run.read_generator()
-    with pytest.raises(RunError, match="has no best.safetensors: it was never scored while it trained"):
+    with pytest.raises(RunError, match="has no best.safetensors: never scored in training, or lost: use"):
         run.read_generator(best=True)
     (run.path / "config.json").write_text("{")
     with pytest.raises(RunError, match="config.json is damaged"):
@@ -226,6 +309,13 @@ def test_a_generator_in_fp16_draws_the_pictures_of_the_trained_one(finished_run)
     latents = evaluation_latents(config)
     difference = networks.generate(small, latents).int() - networks.generate(whole, latents).int()
     assert difference.abs().max() <= 2
+
+
+def test_a_picture_is_read_as_png_alone(tmp_path):
+    """Others start programs, as Ghostscript."""
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png", "EPS")
+    with pytest.raises(OSError, match="cannot identify"):
+        read_png(tmp_path / "a.png")
 
 
 def test_grids_tile_row_by_row_and_read_back(tmp_path):

@@ -1,11 +1,13 @@
 """A study survives what happens to long jobs: kills, lost workers, runs that fail, a hundred claims at once."""
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
@@ -37,12 +39,13 @@ def read(folder: Path, conditions: list[dict], settings: dict | None = None, **a
     return study.read(str(write(folder / "plan.yaml", conditions, settings, **about)), folder / "out")
 
 
-def start(plan: Path, out: Path, *words: object) -> subprocess.Popen:
-    """The study as a process of its own; what it prints is to be read from ``stdout``."""
+def start(plan: Path, out: Path, *words: object, within: Sequence[str] = ()) -> subprocess.Popen:
+    """The study as a process of its own; what it prints is to be read from ``stdout``. within: words that put the
+    process elsewhere."""
     code = "import sys; from pathlib import Path; from ganlab import study\nif __name__ == '__main__':\n"
     code += "    study.follow(study.read(sys.argv[1], Path(sys.argv[2])), *sys.argv[3:4], workers=2)"
     command = [sys.executable, "-W", "error::DeprecationWarning:ganlab", "-c", code, str(plan), str(out), *words]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return subprocess.Popen([*within, *command], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
 def wait_until(condition, seconds: float = 120) -> None:
@@ -132,6 +135,14 @@ PLAIN = "{name: a, priors: [gaussian], seeds: [0]}"
         ("conditions: [{name: a, priors: [gaussian], seeds: 5}]", StudyError, "seeds of condition a is 5: give a list"),
         ("conditions: [{name: a, priors: [], seeds: [0]}]", StudyError, "has no prior or no seed"),
         (f"settings: 3\nconditions: [{PLAIN}]", StudyError, "settings is 3"),
+        (f"swap: {{conditions: 5}}\nconditions: [{PLAIN}]", ConfigError, "it takes 'conditions', a list"),
+        (f"swap: {{seeds: x}}\nconditions: [{PLAIN}]", ConfigError, "and 'seeds', a number"),
+        (f"predictions: [5]\nconditions: [{PLAIN}]", ConfigError, "predictions are [5]: each is a mapping"),
+        (f"outcome: {{last_scores: x}}\nconditions: [{PLAIN}]", StudyError, "'last_scores', at least 1"),
+        (f"notebooks: [../notebooks/experiment]\nconditions: [{PLAIN}]", StudyError, "is no plain name"),
+        (f"settings: {{latent_dim: x}}\nconditions: [{PLAIN}]", ConfigError, "latent_dim is 'x', a str"),
+        (f"settings: {{preset: [x]}}\nconditions: [{PLAIN}]", ConfigError, "unknown preset ['x']"),
+        ("conditions: [{name: a, priors: [{name: a, prior: [x], scaling: raw}], seeds: [0]}]", ConfigError, "a list"),
         (f"cells: []\nconditions: [{PLAIN}]", ConfigError, "unknown key of a plan 'cells'"),
         (f"order: random\nconditions: [{PLAIN}]", ConfigError, "unknown order 'random'"),
         (f"outcome: {{metric: kid}}\nconditions: [{PLAIN}]", StudyError, "it takes 'metric: fd'"),
@@ -246,6 +257,18 @@ def test_a_claimed_run_is_left_to_its_process(tmp_path):
         assert study.next_run(plan) is None
 
 
+def test_a_run_that_another_process_trains_without_a_claim_has_not_failed(tmp_path):
+    """As by hand, with ganlab train."""
+    plan = read(tmp_path, [{"name": "a", "priors": ["gaussian", "poisson"], "seeds": [0]}])
+    planned = plan.runs[0]
+    with Run(planned.path).lock():
+        assert study.next_run(plan).prior == "poisson"
+        assert study.next_run(plan) is None
+        assert "another process is training in" in jobs.perform(planned.path, planned.config)
+        assert planned.status == "running" and not list(planned.path.rglob("*.json"))
+    assert study.next_run(plan) == planned and planned.status == "done"
+
+
 def test_a_run_that_dies_twice_without_progress_has_failed_and_one_that_moves_never_does(tmp_path):
     path = tmp_path / "run"
     path.mkdir()
@@ -329,6 +352,25 @@ def test_a_mistake_of_this_machine_stops_a_study_in_one_sentence(tmp_path, monke
     with pytest.raises(DataError, match="gone.npz does not exist"):
         list(study.run(plan, workers=1))
     assert plan.runs[0].status == "left"
+
+
+@pytest.mark.slow
+def test_a_run_that_a_lost_worker_still_trains_is_waited_for(tmp_path, monkeypatch):
+    from distributed import Client, LocalCluster
+
+    monkeypatch.setattr(cluster, "CLAIM_SECONDS", 0.1)
+    plan, ended = read(tmp_path, [{"name": "a", "priors": ["gaussian", "poisson"], "seeds": [0]}]), []
+    with (
+        LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None) as here,
+        Client(here) as client,
+        contextlib.ExitStack() as lost,
+    ):
+        assert lost.enter_context(jobs.claim(plan.runs[0].path))
+        for planned, state in cluster._feed(client, plan.runs, 0, False):
+            if state != "running":
+                ended.append((planned.prior, state))
+                lost.close()
+    assert ended == [("poisson", "done"), ("gaussian", "done")]
 
 
 @pytest.mark.slow

@@ -22,7 +22,7 @@ from torch import nn
 from ganlab.choices import EXTRACTORS, function
 from ganlab.data import CIFAR10_CLASSES, ImageSet, cache_folder
 from ganlab.errors import GanlabError
-from ganlab.files import write_atomic
+from ganlab.files import clear_litter, write_atomic
 from ganlab.networks import classifier
 
 GPU_BATCH = 64  # several runs may share a GPU: at 256, EfficientNet-Lite0 takes 8 GB
@@ -219,6 +219,7 @@ def reference_features(extractor: Extractor, data: ImageSet, device: str | torch
     if kept is not None:
         return kept
     features = extractor.features(data.images, device=device)
+    clear_litter(path.parent)
     try:
         write_atomic(path, lambda temporary: temporary.write_bytes(_packed(features)))
     except GanlabError as error:

@@ -1,8 +1,8 @@
 """Running a study on a Dask cluster, one thread a worker; resumable at any moment."""
 
+import collections
 import contextlib
 import datetime
-import itertools
 import logging
 import os
 import sys
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from distributed import Client
 
 TICK_SECONDS = 5.0  # between two looks at the runs under way
+CLAIM_SECONDS = 60.0  # to wait for a run that a lost worker may still have
 SETTLED = 4  # runs ended, from which on the time left goes by what they took here
 # of the workers started here: one thread each, and not Dask's MALLOC_TRIM_THRESHOLD_, which slows a training down
 ENVIRONMENT = {"OMP_NUM_THREADS": 1, "MKL_NUM_THREADS": 1, "OPENBLAS_NUM_THREADS": 1}
@@ -42,7 +43,7 @@ def perform(root: str, path: str, config: dict[str, Any], devices: int = 0, retr
     torch.set_num_threads(1)
     if devices > 1:
         torch.cuda.set_device(_device(devices))
-    with jobs.claim(Path(path), 60.0) as mine:  # a worker that was lost may hold it for seconds
+    with jobs.claim(Path(path), CLAIM_SECONDS) as mine:
         if not mine:
             return f"another process has {path}"
         return jobs.perform(Path(path), Config.from_dict(config), retry_failed)
@@ -141,10 +142,11 @@ def _feed(
     client: "Client", waiting: list[Planned], devices: int, retry_failed: bool
 ) -> Iterator[tuple[Planned, str]]:
     """Keeps every thread of the cluster busy with the first runs that wait: in order, one more when one ends. A run
-    whose workers were lost again and again goes on as long as its checkpoint moves in between."""
+    whose workers were lost again and again goes on as long as its checkpoint moves in between; one that another process
+    has is asked for again after the others."""
     from distributed import wait
 
-    queue, flying, reached = iter(waiting), {}, {}
+    queue, flying, reached = collections.deque((planned, retry_failed) for planned in waiting), {}, {}
 
     def submit(planned: Planned, again: bool) -> None:
         reached[planned.path] = jobs.progress(planned.path)
@@ -153,8 +155,8 @@ def _feed(
 
     while True:
         slots = max(sum(client.nthreads().values()), 1)
-        for planned in itertools.islice(queue, max(slots - len(flying), 0)):
-            submit(planned, retry_failed)
+        while queue and len(flying) < slots:
+            submit(*queue.popleft())
         if not flying:
             return
         with contextlib.suppress(TimeoutError):
@@ -170,7 +172,10 @@ def _feed(
                     submit(planned, False)
                     continue
                 jobs.record_failure(planned.path, "".join(traceback.format_exception(error)))
-            yield planned, planned.status
+            if planned.status in ("done", "failed"):
+                yield planned, planned.status
+            else:
+                queue.append((planned, False))
         if not ended:
             yield next(iter(flying.values())), "running"
 

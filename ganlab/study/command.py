@@ -50,7 +50,7 @@ def next_run(options: dict[str, Any]) -> int:
     if planned.status == "failed":
         print(f"failed: {planned.path}: {reason(planned.path)}")
         return FAILED
-    print(f"done: {planned.path}")
+    print(f"{planned.status}: {planned.path}")
     return DONE
 
 

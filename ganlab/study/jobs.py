@@ -52,7 +52,8 @@ def next_run(study: Study, condition: str = "", retry_failed: bool = False) -> P
     for seconds in (0.0, PATIENCE):
         for planned in pending:
             with claim(planned.path, seconds) as mine:
-                if mine and is_pending(planned, retry_failed):  # another process may have ended it since
+                # another process may have ended it since; one without a claim, as ganlab train, may be at it
+                if mine and is_pending(planned, retry_failed) and not Run(planned.path).is_locked:
                     perform(planned.path, planned.config, retry_failed)
                     return planned
     return None
@@ -66,7 +67,8 @@ def is_pending(planned: Planned, retry_failed: bool = False) -> bool:
 
 
 def perform(path: Path, config: Config, retry_failed: bool = False) -> str | None:
-    """Trains a claimed run to its end, from its last checkpoint; returns None, or the last traceback if it failed.
+    """Trains a claimed run to its end, from its last checkpoint; returns None, or the last traceback: the run failed,
+    or another process has taken it.
 
     Raises one of ``NOT_THE_RUNS``, which would stop every run here; the run is as if it had not been tried.
     """
@@ -83,6 +85,9 @@ def perform(path: Path, config: Config, retry_failed: bool = False) -> str | Non
             raise
         except Exception:
             said = traceback.format_exc()
+            if Run(path).is_locked:
+                (path / ATTEMPT).unlink(missing_ok=True)
+                return said
         else:
             for name in (FAILED, ATTEMPT):
                 (path / name).unlink(missing_ok=True)

@@ -131,8 +131,9 @@ def read(name: str, root: str | Path | None = None) -> Study:
     root = Path(root or Path("results") / path.stem)
     judges = list(plan.get("judges") or [])
     outcome = OUTCOME | plan.get("outcome", {})
-    if outcome["metric"] != "fd" or len(outcome) > len(OUTCOME):
-        raise StudyError(f"{path}: outcome is {outcome}: it takes 'metric: fd' and 'last_scores'")
+    scores = outcome["last_scores"]
+    if outcome["metric"] != "fd" or len(outcome) > len(OUTCOME) or not isinstance(scores, int) or scores < 1:
+        raise StudyError(f"{path}: outcome is {outcome}: it takes 'metric: fd' and 'last_scores', at least 1")
     shared = {"judges": judges, "eval_extractor": judges[0]} if judges else {}
     shared |= plan.get("settings") or {}
     conditions, rounds = [], []
@@ -147,11 +148,11 @@ def read(name: str, root: str | Path | None = None) -> Study:
         rounds.sort(key=lambda pair: pair[0])
     _check_names(plan, [condition.name for condition in conditions])
     about = {key: plan[key] for key in ("margin", "protocol", "predictions", "swap") if plan.get(key)}
-    if "notebooks" in plan:
-        about["notebooks"] = tuple(plan["notebooks"])
+    if plan.get("notebooks"):
+        about["notebooks"] = tuple(_plain(page, "notebook") for page in plan["notebooks"])
     runs = [planned for _, planned in rounds]
     judges = tuple(judges or runs[0].config.final_judges())
-    return Study(path.stem, root, tuple(conditions), runs, judges, last_scores=outcome["last_scores"], **about)
+    return Study(path.stem, root, tuple(conditions), runs, judges, last_scores=scores, **about)
 
 
 class _PlainLoader(yaml.SafeLoader):
@@ -197,8 +198,14 @@ def _mapping(path: Path) -> dict[str, Any]:
 
 def _check_names(plan: dict[str, Any], names: list[str]) -> None:
     """Raises ``ConfigError`` where predictions or the swap name a condition that is none, and for a margin below 1."""
-    asked = [about["condition"] for about in plan.get("predictions") or [] if "condition" in about]
-    for name in [*asked, *((plan.get("swap") or {}).get("conditions") or [])]:
+    predictions = plan.get("predictions") or []
+    if not all(isinstance(about, dict) for about in predictions):
+        raise ConfigError(f"predictions are {predictions}: each is a mapping with 'statement' and 'kind'")
+    asked = [about["condition"] for about in predictions if "condition" in about]
+    swap = plan.get("swap") or {}
+    if not isinstance(swap.get("conditions", []), list) or not isinstance(swap.get("seeds", 1), int):
+        raise ConfigError(f"swap is {swap}: it takes 'conditions', a list, and 'seeds', a number of them")
+    for name in [*asked, *swap.get("conditions", [])]:
         if name not in names:
             raise unknown("condition", name, names)
     margin = plan.get("margin", MARGIN)
@@ -218,7 +225,6 @@ def _condition(
     seeds, control_seeds = about["seeds"], about.get("control_seeds") or about["seeds"]
     for listed, what in ((blocks, "block"), (seeds, "seed"), (control_seeds, "control seed")):
         _refuse_twins(listed, what, name)
-    _refuse_equal(treatments, settings, name)
     runs = []
     for block in blocks or [""]:
         folder = root / name / block if len(blocks) > 1 else root / name
@@ -231,6 +237,7 @@ def _condition(
                 raise ConfigError(f"condition {name}: {error}") from None
             shown = block or ("-".join(config.classes) or ALL)
             runs.append((place, Planned(name, shown, prior, seed, config, folder / f"{prior}-s{seed}")))
+    _refuse_equal(treatments, settings, name)
     if about.get("pilot"):
         runs += _pilot(root.parent / str(about["pilot"]), [run for _, run in runs])
     named = tuple(dict.fromkeys(run.block for _, run in runs))

@@ -29,7 +29,7 @@ def judged(study: Study, tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
     Raises ``ConfigError`` for a kind that does not exist, ``StudyError`` for a prediction that lacks a part."""
     rows = []
     for about in study.predictions:
-        if about.get("kind") not in KINDS:
+        if about.get("kind") not in list(KINDS):
             raise unknown("kind of prediction", about.get("kind"), KINDS)
         for judge in study.judges:
             found, sizes = (table[table["judge"] == judge] for table in (tables["verdicts"], tables["latent_sizes"]))
@@ -37,6 +37,8 @@ def judged(study: Study, tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
                 held, number = KINDS[about["kind"]](about, Evidence(found, sizes, tables["runs"], study.margin))
             except KeyError as error:
                 raise StudyError(f"the prediction {about} lacks {error}: give it in the plan") from None
+            except (TypeError, ValueError) as error:
+                raise StudyError(f"the prediction {about} cannot be judged ({error}): mend it in the plan") from None
             rows.append((about["statement"], judge, held, number))
     return pd.DataFrame(rows, columns=["prediction", "judge", "verdict", "number"])
 

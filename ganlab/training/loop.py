@@ -6,6 +6,7 @@ A notebook, the command line and a test all watch the same generator of events.
 import json
 import math
 import time
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -57,6 +58,7 @@ def train(config: Config, run: Run, data: ImageSet | None = None) -> Iterator[Ev
     with run.lock():
         run.check(config, data)
         if run.is_finished(config):
+            _mind_lost(config, run)
             yield Event("finished", config.epochs, run.metrics["steps"], run.metrics["steps"], run.metrics)
             return
         checkpoint, began = run.read_checkpoint(config), machine.provenance()
@@ -72,6 +74,14 @@ def train(config: Config, run: Run, data: ImageSet | None = None) -> Iterator[Ev
         with stop_signals() as stop:
             yield from _epochs(training, run, data, stop, scorer)
         yield _finish(training, run, data, scorer, {"looked_through": eyes, "provenance": began})
+
+
+def _mind_lost(config: Config, run: Run) -> None:
+    """Says which snapshots of a finished run are gone: they were drawn while it trained."""
+    lost = sorted({*config.snapshots()} - {*run.grids()})
+    if lost:
+        epochs = ", ".join(map(str, lost))
+        warnings.warn(f"{run.path} has no samples of epoch {epochs}: a new folder gets them", stacklevel=3)
 
 
 def _check_data(config: Config, data: ImageSet) -> None:
@@ -173,6 +183,7 @@ def _finish(training: Training, run: Run, data: ImageSet, scorer: Scorer | None,
     """
     config = training.config
     run.claim(config, data)  # again: someone may have deleted the folder since
+    run.write_history(training.history)
     _save(training, run, data)
     run.write_generator(training.gan.ema.network, config)
     seconds = sum(row["seconds"] for row in training.history)
@@ -193,7 +204,7 @@ def _finish(training: Training, run: Run, data: ImageSet, scorer: Scorer | None,
         "evaluation": _evaluation(run, config, (data, scorer.test)) if scored else None,
         **began,
     }
-    run.write_json("metrics.json", metrics)
+    run.write_metrics(metrics)
     return _event(training, "finished", row=metrics)
 
 
