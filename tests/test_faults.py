@@ -6,9 +6,9 @@ import pytest
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("scenario", "each"), [("training", 9), ("scored training", 3), ("study", 4), ("caches", 12)])
+@pytest.mark.parametrize(("scenario", "each"), [("training", 7), ("scored training", 3), ("study", 4), ("caches", 9)])
 def test_whatever_happens_at_a_write_the_same_work_ends_with_the_same_bytes(scenario, each):
-    """each: moments of each of four faults; 112 points in all."""
+    """each: moments of each of five faults; 115 points in all."""
     wanted, moments = faults.undisturbed(scenario)
     stream = np.random.default_rng(len(scenario))
     for fault in (*faults.DEATHS, *faults.REFUSALS):
