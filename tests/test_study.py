@@ -128,6 +128,8 @@ PLAIN = "{name: a, priors: [gaussian], seeds: [0]}"
     [
         ("conditions: 3", StudyError, "is no study: it takes 'conditions'"),
         ("a: [", StudyError, "cannot be read"),
+        ("a: 2024-13-45", StudyError, "cannot be read (month must be in 1..12)"),
+        ("a: " + "[" * 3_000, StudyError, "cannot be read (maximum recursion depth"),
         ("- a", StudyError, "is no study"),
         ("conditions: []", StudyError, "is no study"),
         ("conditions: [a]", StudyError, "is no study"),
