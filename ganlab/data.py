@@ -217,7 +217,9 @@ def _npz(path: Path, split: str) -> tuple[torch.Tensor, torch.Tensor]:
             x, y = file[f"x_{split}"], file[f"y_{split}"].reshape(-1)
     except FileNotFoundError:
         raise DataError(f"GANLAB_DATA={path} does not exist: correct the path, or unset it to download") from None
-    except (OSError, ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+    except (
+        OSError, ValueError, EOFError, AttributeError, TypeError, MemoryError, zipfile.BadZipFile, zlib.error,
+    ) as error:  # fmt: skip
         raise DataError(f"{path} is truncated or no .npz file ({error}): copy or download it again") from None
     if x.dtype != np.uint8 or x.ndim != 4 or x.shape[1:] != (32, 32, 3) or len(y) != len(x) or y.dtype.kind not in "iu":
         raise DataError(f"{path} holds x_{split} {x.dtype} {x.shape} with {len(y)} labels: {layout}")

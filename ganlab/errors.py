@@ -22,11 +22,18 @@ def unknown(what: str, given: object, valid: Iterable[object]) -> ConfigError:
     return ConfigError(f"unknown {what} {given!r}{hint}: valid are {', '.join(names)}")
 
 
+def shortened(path: object, most: int = 300) -> str:
+    """A path, or the ends of one too long for a sentence."""
+    said = str(path)
+    return said if len(said) <= most else f"{said[:100]} ... {said[-100:]}"
+
+
 def last_words(error: Exception) -> str:
     """One sentence for an error of the system or of a library."""
     said = (str(error).strip().splitlines() or [type(error).__name__])[0]
     if isinstance(error, OSError):
-        return f"{error.filename or 'a file'}: {error.strerror or said}; check the path, the disk and your rights there"
+        path = shortened(error.filename or "a file")
+        return f"{path}: {error.strerror or said}; check the path, the disk and your rights there"
     if isinstance(error, MemoryError) or "allocate memory" in said or "out of memory" in said:
         return f"out of memory ({said}): use smaller networks, fewer images or a lower resolution"
     return said

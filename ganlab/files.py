@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from ganlab.errors import GanlabError
+from ganlab.errors import GanlabError, shortened
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -32,18 +32,21 @@ def write_atomic(path: Path, writer: Callable[[Path], object]) -> Path:
     with clear_os_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}.tmp")
-        writer(temporary)
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        try:
+            writer(temporary)
+            with open(temporary, "rb") as file:
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)  # half a file would keep a full disk full
         _sync_folder(path.parent)
     return path
 
 
 def clear_litter(folder: Path, seconds: float = 3600) -> None:
     """Deletes temporary files so old that their process must have ended, as killed ones leave them."""
-    for path in folder.glob(".*.tmp"):
-        with contextlib.suppress(FileNotFoundError):  # another process clears too
+    with contextlib.suppress(OSError):  # no right to, or another process was quicker
+        for path in folder.glob(".*.tmp"):
             if time.time() - path.stat().st_mtime > seconds:
                 path.unlink()
 
@@ -68,14 +71,8 @@ def clear_os_errors(path: Path) -> Iterator[None]:
             raise
         said = getattr(error, "strerror", None) or "the disk took only a part of it"
         raise FileError(
-            f"cannot write {_shortened(path)} ({said}): make room there, or choose another folder with --out"
+            f"cannot write {shortened(path)} ({said}): make room there, or choose another folder with --out"
         ) from None
-
-
-def _shortened(path: Path, most: int = 300) -> str:
-    """The path, or the ends of one too long for a sentence."""
-    said = str(path)
-    return said if len(said) <= most else f"{said[:100]} ... {said[-100:]}"
 
 
 def tile(images: torch.Tensor, columns: int = 8, gap: int = 1) -> np.ndarray:

@@ -303,7 +303,7 @@ class Run:
             return state
         if present:
             raise RunError(
-                f"no checkpoint in {self.path} can be read: delete checkpoint*.pt there to start the run again"
+                f"no checkpoint in {self.path} can be read: restore one, or delete checkpoint*.pt to start again"
             )
         if self.finished_epochs:
             raise RunError(

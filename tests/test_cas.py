@@ -256,6 +256,8 @@ def test_two_processes_do_not_write_one_table(run):
         ([11], [0], "--real is 11 for each of 3 classes and a classifier sees 32 real images .* give at most 10"),
         ([2, 5, 2], [0], "--real names 2 more than once"),
         ([2], [1, 1], "--seeds names 1 more than once"),
+        ([2], [-1], "a seed is 0 to"),
+        ([2], [10**24], "a seed is 0 to"),
     ],
 )
 def test_numbers_that_cannot_be_are_refused_before_anything_is_trained(run, lessons, real, seeds, sentence):

@@ -286,6 +286,12 @@ def test_samples_without_bounds_get_a_sentence(finished_run, tmp_path, words):
     assert not (tmp_path / "s").exists() and latents.MOST_SAMPLES < 10**24
 
 
+@pytest.mark.parametrize("n", [10**24, 10**8, -1])
+def test_scores_without_bounds_get_a_sentence(finished_run, capsys, n):
+    assert main(["evaluate", "--run", str(finished_run.path), "-n", str(n)]) == 2
+    assert "score 1 to 100,000 images" in capsys.readouterr().err
+
+
 def test_a_bomb_of_aliases_is_refused(tmp_path):
     lines = ["a: &a [x, x, x]", *(f"{chr(98 + i)}: &{chr(98 + i)} [*{chr(97 + i)}, *{chr(97 + i)}]" for i in range(20))]
     (tmp_path / "plan.yaml").write_text("\n".join(lines))

@@ -128,6 +128,8 @@ PLAIN = "{name: a, priors: [gaussian], seeds: [0]}"
     [
         ("conditions: 3", StudyError, "is no study: it takes 'conditions'"),
         ("a: [", StudyError, "cannot be read"),
+        ("a: 2024-13-45", StudyError, "cannot be read (month must be in 1..12)"),
+        ("a: " + "[" * 3_000, StudyError, "cannot be read (maximum recursion depth"),
         ("- a", StudyError, "is no study"),
         ("conditions: []", StudyError, "is no study"),
         ("conditions: [a]", StudyError, "is no study"),
@@ -227,8 +229,9 @@ def test_the_time_left_is_that_of_the_workers_there_will_be(monkeypatch):
     assert study.describe(counts).endswith("about 0:30:00 left with 4 workers")
     assert study.describe(counts, 1).endswith("about 2:00:00 left with 1 worker")
     assert study.describe(counts, 1, pace=1.5).endswith("about 3:00:00 left at this pace")
-    with pytest.raises(StudyError, match="-1 workers cannot be: give their number"):
-        study.describe(counts, -1)
+    for asked in (-1, 10**24):
+        with pytest.raises(StudyError, match=f"{asked} workers cannot be: give 1 to 1,024"):
+            study.describe(counts, asked)
 
 
 # --- one run at a time ----------------------------------------------------------------------------------------------

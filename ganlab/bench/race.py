@@ -5,6 +5,7 @@ ImageNet features decide: the contender ``fast`` looks through a network that sa
 """
 
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -39,7 +40,7 @@ def run_race(out: Path, contender: str, minutes: float, seed: int) -> Iterator[p
     """
     if contender not in RACERS:
         raise unknown("contender", contender, RACERS)
-    if minutes <= 0:
+    if not 0 < minutes < math.inf:
         raise BenchError(f"--race is {minutes:g}: give the minutes of training to race for, as --race 20")
     if not (out / "bench.json").exists():
         raise BenchError(f"{out} has no bench.json, which says how many images a minute are: run 'ganlab bench' first")

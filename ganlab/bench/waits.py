@@ -81,9 +81,10 @@ def met_bars(rows: list[tuple[str, float, str, float]]) -> pd.DataFrame:
 
 
 def measure(out: Path, rounds: int = 6, seconds: float = 2.0) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """(throughput, bars), also left in ``out`` as bench.json and bench.md. Raises ``BenchError`` for under 5 rounds."""
-    if rounds < 5:
-        raise BenchError(f"--rounds is {rounds}: a median with a spread takes at least 5")
+    """(throughput, bars), also left in ``out`` as bench.json and bench.md. Raises ``BenchError`` for less than 5 or
+    more than 1,000 rounds."""
+    if not 5 <= rounds <= 1000:
+        raise BenchError(f"--rounds is {rounds}: give 5 to 1,000 for a median with a spread")
     began = provenance()
     table, together, around = throughput(rounds, seconds)
     standing = bars(table, together, around, waiting())

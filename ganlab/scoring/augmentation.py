@@ -168,6 +168,8 @@ def _check_request(run: Run, config: Config, real: list[int], seeds: list[int]) 
         )
     if min(real) < 1:
         raise AugmentationError(f"--real is {min(real)}: give at least 1 real image a class")
+    if min(seeds) < 0 or max(seeds) >= 2**63:
+        raise AugmentationError(f"--seeds are {seeds}: a seed is 0 to 2^63 - 1")
     for option, given in (("--real", real), ("--seeds", seeds)):
         if twice := [number for number in given if given.count(number) > 1]:
             raise AugmentationError(f"{option} names {twice[0]} more than once: name each number once")

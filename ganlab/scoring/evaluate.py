@@ -27,6 +27,7 @@ from ganlab.scoring.features import Extractor, reference_features
 from ganlab.scoring.metrics import Estimate
 
 SAMPLES = 5000  # generated images in a table, where the training set has as many
+MOST_SCORED = 100_000  # images: their features take a gigabyte
 FEWEST = 40  # training images that a table takes: half of them play the generated ones
 SEED = 20_250_301  # of the latents and of the cut of the training set in halves
 COLUMNS = ("metric", "extractor", "split", "value", "low", "high", "floor", "generated", "reference")
@@ -78,10 +79,10 @@ def judged(run: Run, train: ImageSet, n: int = 0, best: bool = False, images: st
     """The images that a run is judged by, uint8 (n, 3, R, R), the same every time.
 
     n samples (0: as many as training images, at most 5,000) from the run's own prior, or the first n in a folder, some
-    of every class. Raises ``EvaluationError`` for n < 0.
+    of every class. Raises ``EvaluationError`` for an n out of range.
     """
-    if n < 0:
-        raise EvaluationError(f"n is {n}: give how many images to score, or 0 for as many as usual")
+    if not 0 <= n <= MOST_SCORED:
+        raise EvaluationError(f"n is {n}: score 1 to {MOST_SCORED:,} images, or 0 for as many as usual")
     n = n or min(SAMPLES, len(train))
     return load(images, resolution=run.config.resolution, limit=n).images if images else sample(run, n, SEED, best)
 

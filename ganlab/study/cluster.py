@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 TICK_SECONDS = 5.0  # between two looks at the runs under way
 CLAIM_SECONDS = 60.0  # to wait for a run that a lost worker may still have
+MOST_WORKERS = 1024  # processes started here
 SETTLED = 4  # runs ended, from which on the time left goes by what they took here
 # of the workers started here: one thread each, and not Dask's MALLOC_TRIM_THRESHOLD_, which slows a training down
 ENVIRONMENT = {"OMP_NUM_THREADS": 1, "MKL_NUM_THREADS": 1, "OPENBLAS_NUM_THREADS": 1}
@@ -127,8 +128,10 @@ def _client(scheduler: str, workers: int) -> Iterator["Client"]:
 
 def worker_count(asked: int) -> int:
     """How many workers a cluster has that is started here: as many as asked for, for 0 one a GPU, or one a core."""
-    if asked < 0:
-        raise StudyError(f"{asked} workers cannot be: give their number, or 0 for one a GPU, else one a core")
+    if not 0 <= asked <= MOST_WORKERS:
+        raise StudyError(
+            f"{asked} workers cannot be: give 1 to {MOST_WORKERS:,}, or 0 for as many as there are GPUs, else cores"
+        )
     return asked or _gpus() or os.cpu_count() or 1
 
 

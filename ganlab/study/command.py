@@ -6,6 +6,7 @@ from typing import Any
 
 from ganlab.errors import GanlabError
 
+MOST_THREADS = 1024
 DONE, FAILED, NOTHING_LEFT = 0, 1, 3  # exit codes; 2 is a mistake in what was asked
 
 
@@ -145,6 +146,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(options: dict[str, Any]) -> int:
     """Does what was asked; returns the exit code. Raises ``GanlabError``."""
-    if options["threads"] < 1:
-        raise GanlabError(f"--threads is {options['threads']}: give at least 1")
+    if not 1 <= options["threads"] <= MOST_THREADS:
+        raise GanlabError(f"--threads is {options['threads']}: give 1 to {MOST_THREADS:,}")
     return ACTIONS["next" if options["next"] else options["action"]](options)

@@ -169,8 +169,8 @@ def _mapping(path: Path) -> dict[str, Any]:
     wanted = "it takes 'conditions', each with a name, a list of priors and one of seeds"
     try:
         plan = yaml.load(path.read_text(), _PlainLoader)
-    except (yaml.YAMLError, OSError, UnicodeDecodeError) as error:
-        raise StudyError(f"{path} cannot be read ({error!r}): {wanted}") from None
+    except (yaml.YAMLError, OSError, ValueError, RecursionError) as error:  # a day that is none, text that is none
+        raise StudyError(f"{path} cannot be read ({' '.join(str(error).split())}): {wanted}") from None
     listed = plan.get("conditions") if isinstance(plan, dict) else None
     if not isinstance(listed, list) or not all(isinstance(about, dict) for about in listed):
         raise StudyError(f"{path} is no study: {wanted}")
