@@ -27,9 +27,12 @@ class FileError(GanlabError):
     """A file that cannot be written."""
 
 
-def write_atomic(path: Path, writer: Callable[[Path], object]) -> Path:
-    """``writer`` fills a temporary neighbour, which then takes the name: readers see the old file or the new one."""
-    with clear_os_errors(path):
+def write_atomic(path: Path, writer: Callable[[Path], object], shown: Path | None = None) -> Path:
+    """``writer`` fills a temporary neighbour, which then takes the name: readers see the old file or the new one.
+
+    shown: the path as sentences have it, which is returned; by default ``path``. Raises ``FileError``.
+    """
+    with clear_os_errors(shown or path):
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}.tmp")
         try:
@@ -40,7 +43,7 @@ def write_atomic(path: Path, writer: Callable[[Path], object]) -> Path:
         finally:
             temporary.unlink(missing_ok=True)  # half a file would keep a full disk full
         _sync_folder(path.parent)
-    return path
+    return shown or path
 
 
 def clear_litter(folder: Path, seconds: float = 3600) -> None:

@@ -230,8 +230,7 @@ class Run:
         taken, and now another process has it."""
         if self._held:
             self._keep_lock()
-        files.write_atomic(self._folder / name, writer)
-        return self.path / name
+        return files.write_atomic(self._folder / name, writer, shown=self.path / name)
 
     def write_json(self, name: str, values: dict[str, Any]) -> None:
         """The values, and last of all their checksum."""

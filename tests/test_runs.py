@@ -250,6 +250,8 @@ def test_a_run_stays_in_its_folder_when_the_working_folder_changes(tmp_path, mon
     assert str(run.path) == "runs/one", "shown as it was given"
     assert str(run.write("a", lambda path: path.write_text(""))) == "runs/one/a"
     assert (tmp_path / "runs" / "one" / "a").exists()
+    with pytest.raises(FileError, match="cannot write runs/one/a/b "):
+        run.write("a/b", lambda path: path.write_text(""))
 
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path):
