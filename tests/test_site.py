@@ -1,6 +1,7 @@
 """The web page in Chromium, from a plain static server in a sub-path: it draws what PyTorch draws, and calls nobody."""
 
 import json
+import os
 import re
 
 import browser
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import ROOT, TINY
+from filelock import FileLock
 
 from ganlab import priors
 from ganlab.config import Config
@@ -28,8 +30,11 @@ def site(tmp_path_factory):
         building.runtime()
     except building.SiteError as error:
         pytest.skip(str(error))
-    folder = tmp_path_factory.mktemp("server")
-    building.build(folder / "below" / "site")
+    root = tmp_path_factory.getbasetemp()
+    folder = (root.parent if "PYTEST_XDIST_WORKER" in os.environ else root) / "server"  # one for all processes
+    with FileLock(f"{folder}.lock"):
+        if not folder.exists():
+            building.build(folder / "below" / "site")
     return folder
 
 
@@ -172,8 +177,7 @@ def test_the_next_visit_needs_no_network(opened):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("preset", ["sngan", "t2", "sngan-resnet"])
-@pytest.mark.parametrize("conditional", [False, True])
+@pytest.mark.parametrize(("preset", "conditional"), [("sngan", True), ("t2", False), ("sngan-resnet", True)])
 def test_an_exported_generator_draws_what_pytorch_draws(preset, conditional, tmp_path):
     import onnxruntime
 
