@@ -4,6 +4,7 @@ The contenders take turns, so whatever else slows the machine slows all of them,
 """
 
 import json
+import math
 import os
 import platform
 import resource
@@ -18,7 +19,7 @@ import pandas as pd
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from ganlab.bench.contenders import CONTENDERS, PRECISIONS, SIZES, BenchError, seconds_of
+from ganlab.bench.contenders import CONTENDERS, PRECISIONS, SIZES, BenchError, Contender, seconds_of
 from ganlab.files import write_atomic
 from ganlab.machine import native_precision, provenance
 from ganlab.presets import PRESETS
@@ -29,12 +30,20 @@ def serve(name: str) -> None:
     contender = (CONTENDERS | SIZES | PRECISIONS)[name][0](0)
     for _ in range(3):
         contender.step()
-    with FlopCounterMode(display=False) as counter:
-        contender.step()
-    about = {"images": contender.images, "precision": contender.precision, "flop": counter.get_total_flops()}
+    about = {"images": contender.images, "precision": contender.precision, "flop": _operations(contender)}
     print(json.dumps(about), flush=True)
     for line in sys.stdin:
         print(json.dumps({"seconds": seconds_of(contender.step, float(line)), "peak": _peak_bytes()}), flush=True)
+
+
+def _operations(contender: Contender) -> float:
+    """Of one step; nan where torch cannot count them, as of a penalty on gradients."""
+    try:
+        with FlopCounterMode(display=False) as counter:
+            contender.step()
+    except RuntimeError:
+        return math.nan
+    return counter.get_total_flops()
 
 
 def _peak_bytes() -> int:
