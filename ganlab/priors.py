@@ -98,11 +98,11 @@ class Prior:
         point of the path is distributed as the prior (Agustsson 2019). The ends are the given latents, bit for bit. A
         discrete prior moves in steps.
         """
-        from torch.special import ndtr, ndtri
+        from torch.special import ndtr
 
         if t in (0, 1):
             return self.icdf(end if t else start)
-        a, b = (ndtri(u.clamp(TINY, 1 - TINY)) for u in (start, end))
+        a, b = scores(start), scores(end)
         return self.icdf(ndtr(((1 - t) * a + t * b) / math.hypot(1 - t, t)))
 
     def truncate(self, uniforms: "torch.Tensor", share: float) -> "torch.Tensor":
@@ -128,6 +128,13 @@ def uniforms(n: int, d: int, generator: "torch.Generator | None" = None) -> "tor
 
     device = generator.device if generator is not None else "cpu"
     return torch.rand(n, d, dtype=torch.float64, generator=generator, device=device)
+
+
+def scores(uniforms: "torch.Tensor") -> "torch.Tensor":
+    """The Gaussian scores of uniforms, float64 of any shape: always finite, as latents are."""
+    import torch
+
+    return torch.special.ndtri(uniforms.clamp(TINY, 1 - TINY))
 
 
 def get(name: str, scaling: str = "standardised", d: int | None = None) -> Prior:

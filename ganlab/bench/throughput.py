@@ -157,7 +157,8 @@ def _flops(worker: Worker) -> float:
 def resolutions(out: Path, rounds: int = 5, seconds: float = 3.0) -> Iterator[dict[str, Any]]:
     """Images per second and peak memory of the families that grow with the resolution, medians of ``rounds``: a row a
     preset and resolution, one after the other, each kept in ``out``/resolutions.md before the next is measured."""
-    words, rows = f"Training, medians of {rounds} rounds; peak memory is the whole process's.", []
+    path, rows = out / "resolutions.md", []
+    heading = _heading(path, f"Training, medians of {rounds} rounds; peak memory is the whole process's.")
     for name, (_, what) in SIZES.items():
         (worker,) = _take_turns([Worker(name)], rounds, seconds)
         batch = worker.about["images"]
@@ -167,7 +168,7 @@ def resolutions(out: Path, rounds: int = 5, seconds: float = 3.0) -> Iterator[di
             "low": min(rates), "high": max(rates), "mflop_per_image": worker.about["flop"] / batch / 1e6,
             "peak_memory_mb": worker.peak / 2**20, "what": what,
         })  # fmt: skip
-        _keep(out / "resolutions.md", words, rows)
+        _keep(path, heading, rows)
         yield rows[-1]
 
 
@@ -176,11 +177,9 @@ def precisions(out: Path, rounds: int = 5, seconds: float = 1.0) -> Iterator[dic
     kept in ``out``/precisions.md. bf16 is left out where the hardware does not multiply it."""
     native = native_precision(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     both = ("fp32", "bf16") if native == "bf16" else ("fp32",)
-    words, rows = (
-        f"Training on one class, images per second, medians of {rounds} rounds in which both take turns. `auto` is "
-        f"{native} here.",
-        [],
-    )
+    path, rows = out / "precisions.md", []
+    words = f"Training on one class, images per second, medians of {rounds} rounds in which both take turns."
+    heading = _heading(path, f"{words} `auto` is {native} here.")
     for preset in PRESETS:
         workers = _take_turns([Worker(f"{preset}, {precision}") for precision in both], rounds, seconds)
         rates = {
@@ -188,7 +187,7 @@ def precisions(out: Path, rounds: int = 5, seconds: float = 1.0) -> Iterator[dic
             for precision, worker in zip(both, workers, strict=True)
         }
         rows.append({"preset": preset, **rates, "auto / better": rates[native] / max(rates.values())})
-        _keep(out / "precisions.md", words, rows)
+        _keep(path, heading, rows)
         yield rows[-1]
 
 
@@ -207,13 +206,15 @@ def _take_turns(workers: list[Worker], rounds: int, seconds: float) -> list[Work
     return workers
 
 
-def _keep(path: Path, words: str, rows: list[dict[str, Any]]) -> None:
-    """A table as a page that is named after its command's option."""
+def _heading(path: Path, words: str) -> str:
+    """Of a page that is named after its command's option: when and on what it was begun."""
     about = provenance()
-    heading = (
-        f"# {path.stem.capitalize()}\n\n`ganlab bench --{path.stem}`, {about['date'][:10]}, {machine_line(about)}."
-    )
-    write_atomic(path, lambda file: file.write_text(f"{heading} {words}\n\n{markdown(pd.DataFrame(rows))}\n"))
+    origin = f"`ganlab bench --{path.stem}`, {about['date'][:10]}, {machine_line(about)}."
+    return f"# {path.stem.capitalize()}\n\n{origin} {words}\n\n"
+
+
+def _keep(path: Path, heading: str, rows: list[dict[str, Any]]) -> None:
+    write_atomic(path, lambda file: file.write_text(f"{heading}{markdown(pd.DataFrame(rows))}\n"))
 
 
 def machine_line(about: dict[str, Any]) -> str:

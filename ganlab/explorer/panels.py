@@ -101,7 +101,7 @@ def every_prior(folders: dict[str, str]) -> ipywidgets.Widget:
 
     def latents(trained: LoadedGenerator) -> torch.Tensor:
         def scores(seed: int) -> torch.Tensor:
-            return torch.special.ndtri(trained.uniforms(seed).clamp(priors.TINY, 1 - priors.TINY))
+            return priors.scores(trained.uniforms(seed))
 
         ends = (1 - t.value) * scores(first.value) + t.value * scores(second.value)
         between = ends / math.hypot(1 - t.value, t.value)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.special import ndtr, ndtri
+from torch.special import ndtr
 
 from ganlab import priors
 from ganlab.data import cache_folder
@@ -53,20 +53,24 @@ class SiteError(GanlabError):
 def build(out: Path) -> int:
     """Fills ``out`` with the site; returns how many pages of results it has. Takes a checkout with its results.
 
-    Raises ``SiteError`` if ONNX Runtime Web can neither be read nor downloaded, or if ``out`` holds other files.
+    Raises ``SiteError`` if there is no generator to show, if ONNX Runtime Web can neither be read nor downloaded, or if
+    ``out`` holds other files.
     """
-    if out.exists() and any(out.iterdir()) and not (out / "explorer.json").exists():
+    if out.exists() and any(out.iterdir()) and not (out / "ort").exists():  # what is written first
         raise SiteError(f"{out} holds other files: give an empty folder with --out")
     root = project_root()
-    for name, content in runtime().items():
-        write_atomic(out / "ort" / name, lambda path, content=content: path.write_bytes(content))
     shown = {"cars": MAIN} | {prior: OF_PRIORS.format(prior=prior) for prior in priors.CORE}
     shown = {name: folder for name, folder in shown.items() if (root / folder / "generator.safetensors").exists()}
+    if not shown:
+        raise SiteError(f"{root} has none of the generators that the page shows: restore {MAIN} from the repository")
+    for name, content in runtime().items():
+        write_atomic(out / "ort" / name, lambda path, content=content: path.write_bytes(content))
     for name, folder in shown.items():
         export(Run(root / folder), out / "generators" / f"{name}.onnx")
-    about = explorer({name: read(root / folder) for name, folder in shown.items()})
+    generators = {name: read(root / folder) for name, folder in shown.items()}
+    about = explorer(generators)
     write_atomic(out / "explorer.json", lambda path: path.write_text(json.dumps(about)))
-    write_atomic(out / "points.bin", lambda path: path.write_bytes(points(about["latent_size"]).tobytes()))
+    write_atomic(out / "points.bin", lambda path: path.write_bytes(points(next(iter(generators.values()))).tobytes()))
     _write_front(out)
     return write_pages(root, [Path("README.md")], out, MENU)
 
@@ -105,15 +109,10 @@ def curve(prior: Prior) -> dict[str, Any]:
     return {"thresholds": high.tolist(), "values": values[torch.cat([places, places[-1:] + 1])].tolist()}
 
 
-def points(d: int) -> np.ndarray:
+def points(trained: LoadedGenerator) -> np.ndarray:
     """float32 (seeds + pushes, d): the Gaussian scores of the points that the explorer's seeds name."""
-
-    def scores(seed: int) -> torch.Tensor:
-        uniforms = priors.uniforms(1, d, torch.Generator().manual_seed(seed))
-        return ndtri(uniforms.clamp(priors.TINY, 1 - priors.TINY))
-
     seeds = [*range(SEEDS), *(-1 - place for place in range(PUSHES))]
-    return torch.cat([scores(seed) for seed in seeds]).numpy().astype("<f4")
+    return priors.scores(torch.cat([trained.uniforms(seed) for seed in seeds])).numpy().astype("<f4")
 
 
 def runtime() -> dict[str, bytes]:

@@ -1,9 +1,6 @@
 """A trained generator as an ONNX file, which a browser, C++ or C# runs without PyTorch."""
 
-import contextlib
-import io
 import json
-import tempfile
 import warnings
 from pathlib import Path
 
@@ -57,9 +54,9 @@ def export(run: Run, out: Path, best: bool = False) -> Path:
     if config.conditional:
         inputs["label"] = labels_in_turn(config, CHECKED)
     model, n = Pixels(generator).eval(), torch.export.Dim("n")
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of torch's exporter about itself
-        program = torch.onnx.export(
+        graph = torch.onnx.export(
             model,
             tuple(inputs.values()),
             input_names=list(inputs),
@@ -67,9 +64,7 @@ def export(run: Run, out: Path, best: bool = False) -> Path:
             dynamic_shapes=tuple({0: n} for _ in inputs),
             dynamo=True,
             verbose=False,
-        )
-        program.save(Path(folder) / "generator.onnx")
-        graph = onnx.load(Path(folder) / "generator.onnx")
+        ).model_proto
     onnx.helper.set_model_props(graph, {"config": json.dumps(config.to_dict())})
     content = graph.SerializeToString()
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])

@@ -85,9 +85,9 @@ def write_pages(root: Path, starts: list[Path], out: Path, menu: list[tuple[str,
         body = READERS[source.suffix](root / source)
         # GitHub's anchors are in small letters
         body = re.sub(r'(<h\d[^>]*\bid=")([^"]+)"', lambda found: f'{found[1]}{found[2].lower()}"', body)
-        for path in _linked(root, source, body) - known:
-            known.add(path)
-            waiting.append(path)
+        found = {path: None for _, link in LINK.findall(body) if (path := _target(root, source, link))}
+        waiting += [path for path in found if path not in known]
+        known |= found.keys()
         title = TITLE.search(body)
         top = "../" * (len(source.parts) - 1)
         page = SHELL.format(
@@ -112,10 +112,6 @@ def _target(root: Path, source: Path, link: str) -> Path | None:
         return None
     path = Path(os.path.normpath(source.parent / address))
     return path if path.parts[0] != ".." and (root / path).is_file() else None
-
-
-def _linked(root: Path, source: Path, body: str) -> set[Path]:
-    return {path for _, link in LINK.findall(body) if (path := _target(root, source, link))}
 
 
 def _moved(root: Path, source: Path, found: re.Match[str]) -> str:
