@@ -122,54 +122,52 @@ def pictures(tab: "Page", panel: str) -> "Locator":  # noqa: F821
     return panels.nth(PANELS[panel]).locator("figure img")
 
 
+# Moves a slider again and again; shown() is a promise of the new pixels. Milliseconds from each input event to them.
+TIMED = """async (slider, moves, shown) => {
+    const times = [];
+    for (let move = 1; move <= moves; move++) {
+        const drawn = shown(), started = performance.now();
+        slider.value = Number(slider.min) + (Number(slider.max) - Number(slider.min)) * move / (moves + 1);
+        slider.dispatchEvent(new Event("input", { bubbles: true }));
+        times.push(await drawn - started);
+        await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+    return times;
+}"""
+
+
 def latencies(tab: "Page", name: str, panel: str, moves: int = 40) -> list[float]:  # noqa: F821
     """Milliseconds from a slider's input event to new pixels in the page, for moves one after the other."""
     picture = pictures(tab, panel).first
     handle, image = slider(tab, name, panel).element_handle(), picture.element_handle()
     return tab.evaluate(
-        """async ([slider, image, moves]) => {
+        """([slider, image, moves]) => {
             const place = image.closest(".widget-html-content") || image.parentElement.parentElement;
-            const times = [];
-            for (let move = 1; move <= moves; move++) {
-                const shown = new Promise((resolve) => {
-                    const watcher = new MutationObserver(async () => {
-                        const drawn = place.querySelector("img");
-                        if (!drawn) return;
-                        watcher.disconnect();
-                        await drawn.decode();
-                        requestAnimationFrame(() => resolve(performance.now()));
-                    });
-                    watcher.observe(place, { childList: true, subtree: true });
+            const shown = () => new Promise((resolve) => {
+                const watcher = new MutationObserver(async () => {
+                    const drawn = place.querySelector("img");
+                    if (!drawn) return;
+                    watcher.disconnect();
+                    await drawn.decode();
+                    requestAnimationFrame(() => resolve(performance.now()));
                 });
-                const started = performance.now();
-                slider.value = Number(slider.min) + (Number(slider.max) - Number(slider.min)) * move / (moves + 1);
-                slider.dispatchEvent(new Event("input", { bubbles: true }));
-                times.push(await shown - started);
-                await new Promise((resolve) => setTimeout(resolve, 50));
-            }
-            return times;
-        }""",
+                watcher.observe(place, { childList: true, subtree: true });
+            });
+            return (TIMED)(slider, moves, shown);
+        }""".replace("TIMED", TIMED),
         [handle, image, moves],
     )
 
 
-def site_latencies(tab: "Page", panel: str, name: str, moves: int = 40) -> list[float]:  # noqa: F821
+def site_latencies(tab: "Page", name: str, panel: str, moves: int = 40) -> list[float]:  # noqa: F821
     """The same for a panel of the static page."""
     return tab.evaluate(
-        """async ([id, name, moves]) => {
-            const panel = document.getElementById(id), times = [];
-            const slider = panel.querySelector(`[aria-label="${name}"]`);
-            for (let move = 1; move <= moves; move++) {
-                const shown = new Promise((resolve) => panel.addEventListener(
-                    "drawn", () => requestAnimationFrame(() => resolve(performance.now())), { once: true }));
-                const started = performance.now();
-                slider.value = Number(slider.min) + (Number(slider.max) - Number(slider.min)) * move / (moves + 1);
-                slider.dispatchEvent(new Event("input", { bubbles: true }));
-                times.push(await shown - started);
-                await new Promise((resolve) => setTimeout(resolve, 50));
-            }
-            return times;
-        }""",
+        """([id, name, moves]) => {
+            const panel = document.getElementById(id);
+            const shown = () => new Promise((resolve) => panel.addEventListener(
+                "drawn", () => requestAnimationFrame(() => resolve(performance.now())), { once: true }));
+            return (TIMED)(panel.querySelector(`[aria-label="${name}"]`), moves, shown);
+        }""".replace("TIMED", TIMED),
         [panel, name, moves],
     )
 
@@ -193,7 +191,7 @@ def measure_site() -> None:
             tab.goto(f"{address}/site/")
             tab.wait_for_selector("html[data-ready]", timeout=PATIENCE)
             for panel, name in (("interpolation", "t"), ("priors", "t"), ("directions", "direction 1")):
-                report("site", panel, site_latencies(tab, panel, name))
+                report("site", panel, site_latencies(tab, name, panel))
             browser.close()
 
 
