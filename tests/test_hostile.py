@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from conftest import ROOT, TINY, ganlab, options
+from conftest import ROOT, TINY, options
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import save
@@ -30,6 +30,15 @@ def one_sentence(said: str) -> bool:
     return "Traceback" not in said and len(said.strip().splitlines()) == 1
 
 
+def answer(capsys: pytest.CaptureFixture, *words: object) -> tuple[int | str | None, str]:
+    """(exit code, what stood on stderr) of ``ganlab words...`` in this process."""
+    try:
+        code = main([str(word) for word in words])
+    except SystemExit as stop:
+        code = stop.code
+    return code, capsys.readouterr().err
+
+
 # --- names become paths and pages -----------------------------------------------------------------------------------
 
 
@@ -39,15 +48,15 @@ def test_a_class_is_a_plain_name(name):
         Config(classes=[name])
 
 
-def test_a_generator_cannot_write_outside_the_folder_it_is_sampled_into(finished_run, tmp_path):
+def test_a_generator_cannot_write_outside_the_folder_it_is_sampled_into(finished_run, tmp_path, capsys):
     """Its metadata names a class ``../../escaped``."""
     with safe_open(finished_run.path / "generator.safetensors", "pt") as file:
         about = json.loads(file.metadata()["config"]) | {"classes": ["../../escaped"], "conditional": True}
         weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "generator.safetensors").write_bytes(save(weights, {"config": json.dumps(about)}))
-    answer = ganlab("sample", "--run", tmp_path / "run", "-n", 2, "--out", tmp_path / "a" / "b")
-    assert answer.returncode and one_sentence(answer.stderr) and not (tmp_path / "escaped").exists()
+    code, said = answer(capsys, "sample", "--run", tmp_path / "run", "-n", 2, "--out", tmp_path / "a" / "b")
+    assert code and one_sentence(said) and not (tmp_path / "escaped").exists()
 
 
 def test_the_index_escapes_names(tmp_path):
@@ -248,11 +257,11 @@ def test_a_history_of_other_things_is_damaged(tmp_path, content):
 
 
 @pytest.mark.parametrize("content", ["null", "3", "[]", '{"config": 3}', "{}"])
-def test_a_config_file_of_other_things_is_damaged(finished_run, tmp_path, content):
+def test_a_config_file_of_other_things_is_damaged(finished_run, tmp_path, capsys, content):
     run = copied(finished_run, tmp_path / "run")
     (run.path / "config.json").write_text(content)
-    answer = ganlab("evaluate", "--run", run.path)
-    assert answer.returncode == 2 and one_sentence(answer.stderr), answer.stderr
+    code, said = answer(capsys, "evaluate", "--run", run.path)
+    assert code == 2 and one_sentence(said), said
 
 
 # --- numbers without bounds -----------------------------------------------------------------------------------------
@@ -272,17 +281,17 @@ def test_a_config_file_of_other_things_is_damaged(finished_run, tmp_path, conten
         ["--dataset", "x" * 5000],
     ],
 )
-def test_a_number_without_bounds_gets_a_sentence(tmp_path, words):
+def test_a_number_without_bounds_gets_a_sentence(tmp_path, capsys, words):
     out = [] if "--out" in words else ["--out", tmp_path / "run"]
-    answer = ganlab("train", "--dataset", "shapes", *words, *out)
-    assert answer.returncode in (1, 2) and one_sentence(answer.stderr), answer.stderr
+    code, said = answer(capsys, "train", "--dataset", "shapes", *words, *out)
+    assert code in (1, 2) and one_sentence(said), said
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("words", [["-n", 10**24], ["-n", 0], ["--seed", 10**24], ["--seed", -1]])
-def test_samples_without_bounds_get_a_sentence(finished_run, tmp_path, words):
-    answer = ganlab("sample", "--run", finished_run.path, "--out", tmp_path / "s", *words)
-    assert answer.returncode == 2 and one_sentence(answer.stderr), answer.stderr
+def test_samples_without_bounds_get_a_sentence(finished_run, tmp_path, capsys, words):
+    code, said = answer(capsys, "sample", "--run", finished_run.path, "--out", tmp_path / "s", *words)
+    assert code == 2 and one_sentence(said), said
     assert not (tmp_path / "s").exists() and latents.MOST_SAMPLES < 10**24
 
 
@@ -314,12 +323,11 @@ def test_a_full_disk_is_a_sentence_and_the_run_goes_on_afterwards(tmp_path, most
         "sys.exit(main(sys.argv[1:]))"
     )
     command = [sys.executable, "-c", code, *words]
-    answer = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
-    if answer.returncode:
-        said = [line for line in answer.stderr.splitlines() if not re.match(r"\s*(epoch|\d+%|step)|\r", line)]
-        assert "Traceback" not in answer.stderr and "cannot write" in said[-1], answer.stderr
-    again = ganlab(*words)
-    assert again.returncode == 0, again.stderr
+    full = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    if full.returncode:
+        said = [line for line in full.stderr.splitlines() if not re.match(r"\s*(epoch|\d+%|step)|\r", line)]
+        assert "Traceback" not in full.stderr and "cannot write" in said[-1], full.stderr
+    assert main(words) == 0
     assert Run(tmp_path / "run").metrics["epochs"] == 2
 
 

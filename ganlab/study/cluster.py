@@ -22,6 +22,7 @@ from ganlab.study.plan import STATES, Planned, Study, StudyError, seconds, statu
 if TYPE_CHECKING:
     from distributed import Client
 
+ANSWER_SECONDS = 10  # that a scheduler elsewhere gets to answer
 TICK_SECONDS = 5.0  # between two looks at the runs under way
 CLAIM_SECONDS = 60.0  # to wait for a run that a lost worker may still have
 MOST_WORKERS = 1024  # processes started here
@@ -104,7 +105,7 @@ def _client(scheduler: str, workers: int) -> Iterator["Client"]:
 
     if scheduler:
         try:
-            client = Client(scheduler, timeout=10)
+            client = Client(scheduler, timeout=ANSWER_SECONDS)
         except (OSError, ValueError) as error:
             raise StudyError(
                 f"no Dask scheduler answers at {scheduler} ({error}): give one as tcp://host:8786"
