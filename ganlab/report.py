@@ -138,22 +138,24 @@ def studies(root: Path) -> Iterator[Result]:
 
 
 def presets(root: Path) -> Iterator[Result]:
-    """The presets side by side, as far as their runs are."""
-    from ganlab.study import comparison
+    """The presets, a long run each, as far as they are trained."""
     from ganlab.study.plan import read
 
-    for path in sorted(root.glob("presets*/equal_minutes.csv")):
-        plan = read("presets", path.parent)
-        done, every = comparison.done(plan), comparison.histories(plan)
-        minutes = comparison.mark(every, "minutes")
-        scores = comparison.at(every, "minutes", minutes)
+    for path in sorted(root.glob("presets*/about.csv")):
+        plan, about = read("presets", path.parent), pd.read_csv(path)
+        trained = [planned.path for planned in plan.shown if planned.status == "done"]
+        if not trained:
+            continue
         yield Result(
-            f"every preset, {len(done)} of {len(plan.runs)} runs, Frechet distance after {minutes:.1f} minutes",
+            f"{len(trained)} of {len(plan.shown)} recipes trained, Frechet distance ({plan.judges[0]})",
             path.parent / "presets.ipynb",
-            path.parent / "figures" / "race.png",
-            [f"{name}: {with_interval(rows['fd'])}" for name, rows in scores.groupby("condition", sort=False)],
+            trained[0] / "figures" / "snapshots.png",
+            [
+                f"{row.condition}: {row.distance:.3g} (real images {row.real:.3g})"
+                for row in about.rename(columns={"real images": "real"}).dropna(subset="distance").itertuples()
+            ],
             "make presets",
-            _newest([planned.path for planned in done]),
+            _newest(trained),
         )
 
 

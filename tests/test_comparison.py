@@ -1,7 +1,9 @@
-"""Presets side by side: runs are compared where they were scored, at the mark that all of them reached."""
+"""Presets side by side: a long run each, and a race in which runs are compared at the mark that all of them reached."""
 
 import math
+import re
 import shutil
+from dataclasses import replace
 
 import nbformat
 import pandas as pd
@@ -14,22 +16,21 @@ from conftest import TINY
 from ganlab import study
 from ganlab.config import Config
 from ganlab.data import SHAPE_CLASSES, ImageSet
+from ganlab.errors import ConfigError
 from ganlab.notebooks import execute
 from ganlab.run import Run
 from ganlab.study import comparison
+from ganlab.study.command import show_run
 from ganlab.training.loop import train
 
 SETTINGS = TINY | {"epoch_images": 50, "eval_every": 1, "snapshot_epochs": [1]}  # 3 batches of 16, and 2 left over
 CONDITIONS = [
-    {"name": "fast", "settings": {"preset": "fast"}, "priors": ["gaussian"], "seeds": [0, 1]},
+    {"name": "fast", "settings": {"preset": "fast"}, "priors": ["gaussian"], "seeds": [0]},
     {"name": "t2", "settings": {"preset": "t2"}, "priors": ["gaussian"], "seeds": [0]},
-    {
-        "name": "one-class",
-        "settings": {"preset": "fast", "classes": ["warm-ring"]},
-        "priors": ["gaussian"],
-        "seeds": [0],
-    },
+    {"name": "fast-race", "settings": {"preset": "fast"}, "priors": ["gaussian"], "seeds": [1]},
+    {"name": "dcgan", "settings": {"preset": "dcgan"}, "priors": ["gaussian"], "seeds": [0]},
 ]
+PAGES = ["fast", "t2", "dcgan"]
 
 
 @pytest.fixture(scope="module")
@@ -37,31 +38,58 @@ def plan(tmp_path_factory):
     """A study of presets whose runs are finished but for the last."""
     folder = tmp_path_factory.mktemp("presets")
     file = folder / "small.yaml"
-    file.write_text(yaml.safe_dump(
-        {"settings": SETTINGS, "notebooks": ["presets"], "order": "seeds", "conditions": CONDITIONS}))  # fmt: skip
+    listed = {"settings": SETTINGS, "notebooks": ["presets"], "pages": PAGES, "conditions": CONDITIONS}
+    file.write_text(yaml.safe_dump(listed))
     found = study.read(str(file), folder / "results")
     for planned in found.runs[:-1]:
         list(train(planned.config, Run(planned.path)))
     return found
 
 
-def test_seeds_first_runs_every_cell_before_the_next_seed(plan):
-    assert [(p.condition, p.seed) for p in plan.runs] == [("fast", 0), ("t2", 0), ("one-class", 0), ("fast", 1)]
+def test_each_preset_has_a_page_of_its_first_run(plan):
+    assert [(planned.condition, planned.seed) for planned in plan.shown] == [("fast", 0), ("t2", 0), ("dcgan", 0)]
     assert plan.notebooks == ("presets",)
 
 
-def test_the_shipped_study_runs_every_preset_on_real_images_three_times():
+def test_a_study_without_pages_shows_its_first_control_run(plan, tmp_path):
+    file = tmp_path / "small.yaml"
+    conditions = [{"name": name, "priors": ["uniform", "gaussian"], "seeds": [3]} for name in "ab"]
+    file.write_text(yaml.safe_dump({"settings": SETTINGS, "conditions": conditions}))
+    (only,) = study.read(str(file)).shown
+    assert (only.condition, only.prior, only.seed) == ("a", "gaussian", 3)
+
+
+def test_a_page_of_no_condition_is_refused(tmp_path):
+    file = tmp_path / "small.yaml"
+    file.write_text(yaml.safe_dump({"settings": SETTINGS, "pages": ["fats"], "conditions": CONDITIONS}))
+    with pytest.raises(ConfigError, match="unknown condition 'fats'.*fast"):
+        study.read(str(file))
+
+
+def test_the_shipped_study_runs_every_preset_on_real_images_and_races_three_seeds():
     from ganlab.presets import PRESETS
 
-    runs = study.read("presets").runs
-    of_the_first_round = set(PRESETS) - {"sngan"}  # whose recipe was called fast then
-    assert {p.config.preset for p in runs} == of_the_first_round and all(p.config.dataset == "cifar10" for p in runs)
-    for condition in {p.condition for p in runs}:
-        assert [p.seed for p in runs if p.condition == condition] == [0, 1, 2]
+    plan = study.read("presets")
+    assert {p.config.preset for p in plan.shown} == set(PRESETS)
+    assert all(p.config.dataset == "cifar10" and len(p.config.final_judges()) == 2 for p in plan.runs)
+    ends = {condition.name: [p.seed for p in plan.of(condition.name) if p.condition == condition.name]
+            for condition in plan.conditions}  # fmt: skip
+    for name in set(PRESETS) - {"conv-noise"}:
+        assert ends[name] + ends[name + comparison.RACE] == [0, 1, 2]
+
+
+def test_a_race_takes_the_long_run_and_those_of_other_seeds(plan):
+    assert [(p.condition, p.seed) for p in comparison.racers(plan)] == [("fast", 0), ("fast", 1)]
+
+
+def test_without_a_race_every_finished_run_is_compared(plan):
+    plain = replace(plan, conditions=tuple(each for each in plan.conditions if each.name != "fast-race"),
+                    runs=[planned for planned in plan.runs if planned.condition != "fast-race"])  # fmt: skip
+    assert [p.condition for p in comparison.racers(plain)] == ["fast", "t2"]
 
 
 def test_histories_add_up_the_minutes_and_name_the_scores_alike(plan):
-    every = comparison.histories(plan)
+    every = comparison.histories(comparison.racers(plan))
     run = Run(plan.runs[0].path).history
     ours = every[(every["condition"] == "fast") & (every["seed"] == 0)]
     assert ours["minutes"].iloc[-1] == pytest.approx(run["seconds"].sum() / 60)
@@ -98,30 +126,48 @@ def test_intervals_end_where_no_score_can_lie():
     assert found["kid_low"] < -1 and found["fd_high"] > 60
 
 
-def test_about_counts_parameters_and_times_what_is_done(plan):
+def test_a_table_for_reading_has_the_best_first_and_its_intervals():
+    rows = frame([("a", 0, 1.0, 100, 9.0), ("a", 1, 1.0, 100, 11.0), ("b", 0, 1.0, 90, 3.0)])
+    words = comparison.shown(comparison.table(rows))
+    assert words["condition"].tolist() == ["b", "a"] and words["fd"].tolist() == ["3", "10 (0 to 22.7)"]
+
+
+def test_about_counts_parameters_and_tells_what_is_done(plan):
     table = comparison.about(plan).set_index("condition")
-    assert table.loc["one-class", "classes"] == "warm-ring" and table.loc["fast", "seeds"] == 1
-    assert table.loc["t2", "D parameters"] > 0 and table["seconds per epoch"].notna().all()
-    assert set(table["images seen"]) == {96}
+    assert (table["D parameters"] > 0).all() and (table["G parameters"] > 0).all()
+    assert table.loc["fast", "images seen"] == 96 and table.loc["fast", "distance"] > 0
+    assert table.loc["dcgan", ["images seen", "distance"]].isna().all()
 
 
-def test_a_conditional_cell_that_names_no_classes_has_all_of_its_data_s():
-    named = Config.from_preset("fast", dataset="shapes", conditional=True, classes=list(SHAPE_CLASSES))
-    assert comparison.architecture(named.replace(classes=[])) == comparison.architecture(named)
+def test_scores_say_which_judge_is_kin_of_what_d_looked_through(plan):
+    fast, t2 = (comparison.scores(Run(planned.path)) for planned in plan.runs[:2])
+    assert fast["metric"].iloc[0] == "fd" and set(fast["metric"]) >= {"fd", "precision", "recall", "is"}
+    assert fast["trained against"].all() and not t2["trained against"].any()
+
+
+def test_a_budget_is_one_line(plan):
+    said = comparison.budget(Run(plan.runs[0].path))
+    assert re.fullmatch(r"96 images \([\d.]+ times each\) in 0 minutes, \d threads?", said)
+
+
+def test_a_conditional_recipe_that_names_no_classes_has_all_of_its_data_s(plan):
+    named = plan.runs[0].config.replace(conditional=True, classes=list(SHAPE_CLASSES))
+    both = [replace(plan, runs=[replace(plan.runs[0], config=each)], pages=("fast",))
+            for each in (named, named.replace(classes=[]))]  # fmt: skip
+    with pytest.raises(study.StudyError):  # the folder holds a run without labels
+        comparison.about(both[0])
+    elsewhere = [replace(each, runs=[replace(each.runs[0], path=plan.root / "none")]) for each in both]
+    with_names, without = (comparison.about(each)["G parameters"].tolist() for each in elsewhere)
+    assert with_names == without
 
 
 def test_images_of_a_folder_have_no_held_out_ones_and_so_no_floor(plan, monkeypatch):
-    found = Run(plan.runs[0].path).metrics
+    run = Run(plan.runs[0].path)
+    assert comparison.floor(run) > 0
+    found = run.metrics
     found["scored"]["floor"] = None
     monkeypatch.setattr(Run, "metrics", found)
-    assert comparison.floors(plan).loc["fast"].isna().all()
-
-
-def test_an_architecture_is_its_layers_with_weights():
-    g, d = comparison.architecture(Config.from_preset("dcgan", conditional=True, classes=["cat", "dog"])).split("\n")
-    assert g.startswith("- G: ConvTranspose2d 256 x 4 x 4, ") and g.endswith("ConvTranspose2d 3 x 32 x 32")
-    assert d.startswith("- D: Conv2d 64 x 16 x 16, Conv2d 128 x 8 x 8, Conv2d 256 x 4 x 4")
-    assert "Embedding" in g and "Embedding" in d and "ReLU" not in g + d
+    assert math.isnan(comparison.floor(run))
 
 
 def test_flat_corners_are_found_and_come_with_turned_images():
@@ -139,21 +185,21 @@ def test_flat_corners_are_found_and_come_with_turned_images():
 
 @pytest.mark.slow
 def test_the_notebook_shows_every_preset(plan, tmp_path):
-    path = execute("presets", plan.root / "presets.ipynb", {"study": str(plan.root.parent / "small.yaml"),
-                                                            "out": str(plan.root)}, quiet=True)  # fmt: skip
-    assert problems(path, executed=True) == []
+    given = {"study": str(plan.root.parent / "small.yaml"), "out": str(plan.root)}
+    show_run(plan.shown[0], plan.name)
+    path = execute("presets", plan.root / "presets.ipynb", given, quiet=True)
+    assert problems(path, executed=True) == [] == problems(plan.shown[0].path / "experiment.ipynb", executed=True)
     said = nbformat.writes(nbformat.read(path, as_version=4))
-    assert all(f"**{condition['name']}**" in said for condition in CONDITIONS) and "ConvTranspose2d 3 x 32 x 32" in said
+    assert "96 images" in said and "`dcgan` is not trained yet" in said
+    assert comparison.about(plan)["condition"].tolist() == pd.read_csv(plan.root / "about.csv")["condition"].tolist()
     tables = [pd.read_csv(plan.root / f"equal_{name}.csv") for name in ("minutes", "images")]
-    assert all(table["condition"].tolist() == ["fast", "t2", "one-class"] for table in tables)
+    assert all(table["condition"].tolist() == ["fast"] and table["n"].tolist() == [2] for table in tables)
 
-    figures = {path: path.read_bytes() for path in (plan.root / "figures").glob("*.png")} | {
-        (plan.root / "corners.csv"): (plan.root / "corners.csv").read_bytes()
-    }
+    kept = [*(plan.root / "figures").glob("*.png"), plan.root / "corners.csv"]
+    before = {path: path.read_bytes() for path in kept}
     for planned in plan.runs:  # as in a clone of the repository, which holds the numbers alone
         shutil.rmtree(planned.path / "samples", ignore_errors=True)
         (planned.path / "generator.safetensors").unlink(missing_ok=True)
-    again = execute("presets", plan.root / "presets.ipynb", {"study": str(plan.root.parent / "small.yaml"),
-                                                             "out": str(plan.root)}, quiet=True)  # fmt: skip
-    assert {path: path.read_bytes() for path in figures} == figures
+    again = execute("presets", plan.root / "presets.ipynb", given, quiet=True)
+    assert {path: path.read_bytes() for path in kept} == before
     assert said.count("image/png") == nbformat.writes(nbformat.read(again, as_version=4)).count("image/png")

@@ -86,28 +86,26 @@ def publish(plan: Any, name: str, tables_only: bool = False) -> None:
         print(f"{plan.root}: {', '.join(f'{table}.csv' for table in tables.NAMES)}")
     if tables_only:
         return
-    if "noise_study" in plan.notebooks:
-        show_first_run(plan)
+    for planned in plan.shown:
+        show_run(planned, plan.name)
     for page in reversed(plan.notebooks):
         print(execute(page, plan.root / f"{page}.ipynb", {"study": name, "out": str(plan.root)}))
 
 
-def show_first_run(plan: Any) -> None:
-    """Leaves an executed experiment notebook beside the first control run, once, if its generator is here."""
+def show_run(planned: Any, study: str) -> None:
+    """Leaves an executed experiment notebook beside a finished run, once, if its generator is here."""
     from ganlab.config import Config
     from ganlab.notebooks import execute
     from ganlab.run import Run
-    from ganlab.study.statistics import CONTROL
 
-    first = next((run for run in plan.runs if run.prior == CONTROL), plan.runs[0])
-    page = first.path / "experiment.ipynb"
-    if page.exists() or not Run(first.path).is_finished(first.config):
+    page = planned.path / "experiment.ipynb"
+    if page.exists() or not Run(planned.path).is_finished(planned.config):
         return
-    config, usual = first.config.to_dict(), Config.from_preset(first.config.preset).to_dict()
+    config, usual = planned.config.to_dict(), Config.from_preset(planned.config.preset).to_dict()
     named = ("preset", "dataset", "classes", "prior", "scaling", "latent_dim", "epochs", "seed")
     settings = {key: value for key, value in config.items() if key not in named and value != usual[key]}
-    parameters = {key: config[key] for key in named} | {"out": str(first.path), "settings": settings}
-    title = f"One run of the noise study: {first.config.preset}, {first.prior}, seed {first.seed}"
+    parameters = {key: config[key] for key in named} | {"out": str(planned.path), "settings": settings}
+    title = f"A run of {study}: {planned.condition}, {planned.prior}, seed {planned.seed}"
     print(execute("experiment", page, parameters, quiet=True, title=title))
 
 

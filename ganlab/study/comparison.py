@@ -1,9 +1,11 @@
-"""Presets side by side: how good after the same minutes, how good after the same number of images.
+"""Presets side by side: what each reached, and how good all are after the same minutes and the same number of images.
 
 Frames in, frames out; everything comes from the runs' ``history.csv`` and ``metrics.json``.
 """
 
 import math
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,27 +13,98 @@ import torch
 
 from ganlab.config import Config
 from ganlab.data import ImageSet, load, to_float, to_uint8
-from ganlab.networks.build import build, summary
+from ganlab.networks.build import build
 from ganlab.run import Run
 from ganlab.scoring.metrics import mean_interval
 from ganlab.study.plan import Planned, Study
 from ganlab.training.augment import augment_real
 
+RACE = "-race"  # ends a condition's name: its shorter runs have other seeds, and only the race takes them
 SCORES = ("fd", "kid", "precision", "recall")  # of the averaged generator while it trains
 BOUNDS = {"fd": (0, math.inf), "kid": (-math.inf, math.inf), "precision": (0, 1), "recall": (0, 1)}
+FINAL = ("fd", "precision", "recall", "is", "target_agreement")  # of the last evaluation
 MARKS = ("minutes", "images_seen")
 
 
-def done(study: Study) -> list[Planned]:
-    """The finished runs, in the study's order."""
-    return [planned for planned in study.runs if planned.status == "done"]
+def done(runs: list[Planned]) -> list[Planned]:
+    """The finished ones, in the study's order."""
+    return [planned for planned in runs if planned.status == "done"]
 
 
-def histories(study: Study) -> pd.DataFrame:
-    """Every epoch of every finished run, with ``condition``, ``seed``, ``minutes`` of training so far, and the scores
+# --- one run --------------------------------------------------------------------------------------------------------
+
+
+def about(study: Study) -> pd.DataFrame:
+    """A row a run with a page of its own: its networks, loss and batch; and once it is finished, what it saw, how long
+    that took on its threads, and its Frechet distance by the study's first judge with that of real images."""
+    rows = []
+    for planned in study.shown:
+        config, run = _with_classes(planned.config), Run(planned.path)
+        g, d = (sum(weight.numel() for weight in network.parameters()) for network in build(config, torch.Generator()))
+        row: dict[str, Any] = {
+            "condition": planned.condition, "classes": ", ".join(planned.config.classes) or "all",
+            "generator": config.generator, "G parameters": g,
+            "discriminator": f"{config.discriminator}, norm {config.d_norm}", "D parameters": d,
+            "loss": config.loss, "batch": config.batch_size, "D steps": config.d_steps,
+        }  # fmt: skip
+        if planned.status == "done":
+            found = scores(run).query("metric == 'fd' and judge == @study.judges[0]").iloc[0]
+            row |= {
+                "images seen": run.metrics["images_seen"],
+                "minutes": run.metrics["training_seconds"] / 60,
+                "seconds an epoch": run.images / run.metrics["images_per_second"],
+                "distance": found["generated"],
+                "real images": found["real images"],
+            }
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def budget(run: Run) -> str:
+    """``1,996,800 images (39.9 a training image) in 76 minutes, 1 thread``."""
+    metrics = run.metrics
+    images, threads = metrics["images_seen"], metrics["provenance"]["threads"]
+    return (
+        f"{images:,} images ({images / run.images:.3g} times each) in {metrics['training_seconds'] / 60:.0f} minutes, "
+        f"{threads} thread{'s' * (threads > 1)}"
+    )
+
+
+def scores(run: Run) -> pd.DataFrame:
+    """What a finished run's images score beside real ones: metric, judge, generated, real images, trained against.
+
+    Each metric at its largest counts. ``trained against``: D looked through a near kin of the judge.
+    """
+    table = pd.DataFrame(run.metrics["evaluation"])
+    table = table[table["metric"].isin(FINAL)].drop_duplicates(["metric", "extractor"])
+    table = table[["metric", "extractor", "value", "floor", "trained_against"]]
+    table.columns = ["metric", "judge", "generated", "real images", "trained against"]
+    return table.sort_values("metric", key=lambda names: names.map(FINAL.index), kind="stable", ignore_index=True)
+
+
+def _with_classes(config: Config) -> Config:
+    """A conditional config that names no classes, with all of its data's: its networks have a part for each."""
+    if config.classes or not config.conditional:
+        return config
+    return config.replace(classes=load(config.dataset, (), config.split, config.resolution, config.limit).names)
+
+
+# --- the race -------------------------------------------------------------------------------------------------------
+
+
+def racers(study: Study) -> list[Planned]:
+    """The finished runs that are compared: of every preset with runs of ``RACE`` those and its long one, under one
+    name; every run of a study that has no such condition."""
+    raced = {each.name.removesuffix(RACE) for each in study.conditions if each.name.endswith(RACE)}
+    runs = [replace(planned, condition=planned.condition.removesuffix(RACE)) for planned in done(study.runs)]
+    return [planned for planned in runs if not raced or planned.condition in raced]
+
+
+def histories(runs: list[Planned]) -> pd.DataFrame:
+    """Every epoch of every run, with ``condition``, ``seed``, ``minutes`` of training so far, and the scores
     (``SCORES``, NaN at an epoch that was not scored)."""
     frames = []
-    for planned in done(study):
+    for planned in runs:
         history = Run(planned.path).history.assign(condition=planned.condition, seed=planned.seed)
         frames.append(history.assign(minutes=history["seconds"].cumsum() / 60))
     columns = ["condition", "seed", *MARKS, *SCORES]
@@ -68,57 +141,21 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(found)
 
 
-def floors(study: Study) -> pd.DataFrame:
-    """What real held-out images score in the place of generated ones at the same counts: a row a condition.
-
-    NaN where there are none."""
-    rows = {}
-    for planned in done(study):
-        floor = Run(planned.path).metrics["scored"]["floor"] or {}
-        rows.setdefault(planned.condition, floor)
-    return pd.DataFrame.from_dict(rows, orient="index").reindex(columns=list(SCORES)).rename_axis("condition")
-
-
-def about(study: Study) -> pd.DataFrame:
-    """What each condition is: networks, parameters, loss and batch, the images that its finished runs saw, and the
-    seconds that an epoch (a pass over the data) took them on one thread."""
-    rows, finished = [], done(study)
-    for planned in {planned.condition: planned for planned in study.runs}.values():
-        config = _with_classes(planned.config)
-        networks = build(config, torch.Generator())
-        g, d = (sum(parameter.numel() for parameter in network.parameters()) for network in networks)
-        runs = [Run(other.path) for other in finished if other.condition == planned.condition]
-        taken = [run.images / run.metrics["images_per_second"] for run in runs]
-        rows.append({
-            "condition": planned.condition, "classes": ", ".join(planned.config.classes) or "all",
-            "generator": config.generator, "G parameters": g,
-            "discriminator": f"{config.discriminator}, norm {config.d_norm}", "D parameters": d,
-            "loss": config.loss, "batch": config.batch_size, "D steps": config.d_steps,
-            "images seen": np.mean([run.metrics["images_seen"] for run in runs]) if runs else math.nan,
-            "seconds per epoch": np.mean(taken) if taken else math.nan, "seeds": len(runs),
-        })  # fmt: skip
-    return pd.DataFrame(rows)
+def shown(found: pd.DataFrame) -> pd.DataFrame:
+    """A table of ``table`` for reading, the smallest distance first: each score as ``mean (low to high)``."""
+    words = found.sort_values("fd")[["condition", "n", "minutes", "images_seen"]]
+    for score in SCORES:
+        words[score] = [
+            f"{mean:.3g}" + (f" ({low:.3g} to {high:.3g})" if low < high else "")
+            for mean, low, high in found.loc[words.index, [score, f"{score}_low", f"{score}_high"]].to_numpy()
+        ]
+    return words
 
 
-def architecture(config: Config) -> str:
-    """Two lines of Markdown: G's and D's layers that have weights, in order, each with the shape that it returns; norms
-    and activations are left out."""
-    config = _with_classes(config)
-    latents, images = torch.zeros(2, config.latent_dim), torch.zeros(2, 3, config.resolution, config.resolution)
-    labels = [] if not config.conditional else [torch.zeros(2, dtype=torch.int64)]
-    lines = []
-    for name, network, given in zip("GD", build(config, torch.Generator()), (latents, images), strict=True):
-        layers = [(row["layer"].split("(")[0], row["output"]) for row in summary(network, given, *labels)[:-1]
-                  if row["parameters"] and "Norm" not in row["layer"]]  # fmt: skip
-        lines.append(f"- {name}: " + ", ".join(f"{layer} {output}" for layer, output in layers))
-    return "\n".join(lines)
-
-
-def _with_classes(config: Config) -> Config:
-    """A conditional config that names no classes, with all of its data's: its networks have a part for each."""
-    if config.classes or not config.conditional:
-        return config
-    return config.replace(classes=load(config.dataset, (), config.split, config.resolution, config.limit).names)
+def floor(run: Run, metric: str = "fd") -> float:
+    """What real held-out images score in the place of the generated ones that a run was scored by on its way; NaN
+    where there are none."""
+    return ((run.metrics.get("scored") or {}).get("floor") or {}).get(metric, math.nan)
 
 
 # --- an augmentation that leaks -------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 ALL = "all"  # the block of a run on every class
 STATES = ("done", "running", "half done", "left", "failed")
 STUDY_KEYS = ("protocol", "outcome", "judges", "margin", "order", "settings", "conditions", "notebooks",
-              "predictions", "swap")  # fmt: skip
+              "pages", "predictions", "swap")  # fmt: skip
 CONDITION_KEYS = ("name", "title", "settings", "blocks", "priors", "seeds", "control_seeds", "pilot")
 OUTCOME = {"metric": "fd", "last_scores": 5}
 
@@ -75,7 +75,8 @@ class Condition:
 class Study:
     """runs: in the order they are run. judges: extractors; the first also scores while a run trains. margin: ratios
     within 1 / margin to margin count as equivalent. last_scores: how many of the last scores the outcome averages.
-    swap: the conditions whose generators are fed with each other's priors, and how many seeds of each."""
+    swap: the conditions whose generators are fed with each other's priors, and how many seeds of each. pages: the
+    conditions of which one run gets a page of its own."""
 
     name: str
     root: Path
@@ -88,6 +89,13 @@ class Study:
     notebooks: tuple[str, ...] = ("noise_study", "noise_study_appendix")
     predictions: list[dict[str, Any]] = field(default_factory=list)
     swap: dict[str, Any] = field(default_factory=dict)
+    pages: tuple[str, ...] = ()
+
+    @property
+    def shown(self) -> list[Planned]:
+        """The runs with a page of their own: the first control run, or else the first run, of each of ``pages``."""
+        runs = [[run for run in self.runs if run.condition == name] for name in self.pages]
+        return [next((run for run in each if run.prior == CONTROL), each[0]) for each in runs]
 
     @property
     def report(self) -> Path:
@@ -148,6 +156,7 @@ def read(name: str, root: str | Path | None = None) -> Study:
         rounds.sort(key=lambda pair: pair[0])
     _check_names(plan, [condition.name for condition in conditions])
     about = {key: plan[key] for key in ("margin", "protocol", "predictions", "swap") if plan.get(key)}
+    about["pages"] = tuple(plan.get("pages") or [conditions[0].name])
     if plan.get("notebooks"):
         about["notebooks"] = tuple(_plain(page, "notebook") for page in plan["notebooks"])
     runs = [planned for _, planned in rounds]
@@ -174,7 +183,8 @@ def _mapping(path: Path) -> dict[str, Any]:
     listed = plan.get("conditions") if isinstance(plan, dict) else None
     if not isinstance(listed, list) or not all(isinstance(about, dict) for about in listed):
         raise StudyError(f"{path} is no study: {wanted}")
-    kinds = {"settings": dict, "outcome": dict, "judges": list, "notebooks": list, "predictions": list, "swap": dict}
+    kinds = {key: list for key in ("judges", "notebooks", "pages", "predictions")}
+    kinds |= {key: dict for key in ("settings", "outcome", "swap")}
     for part, keys in ((plan, STUDY_KEYS), *((about, CONDITION_KEYS) for about in listed)):
         for key, value in part.items():
             if key not in keys:
@@ -197,7 +207,7 @@ def _mapping(path: Path) -> dict[str, Any]:
 
 
 def _check_names(plan: dict[str, Any], names: list[str]) -> None:
-    """Raises ``ConfigError`` where predictions or the swap name a condition that is none, and for a margin below 1."""
+    """Raises ``ConfigError`` where predictions, swap or pages name no condition, and for a margin below 1."""
     predictions = plan.get("predictions") or []
     if not all(isinstance(about, dict) for about in predictions):
         raise ConfigError(f"predictions are {predictions}: each is a mapping with 'statement' and 'kind'")
@@ -205,7 +215,7 @@ def _check_names(plan: dict[str, Any], names: list[str]) -> None:
     swap = plan.get("swap") or {}
     if not isinstance(swap.get("conditions", []), list) or not isinstance(swap.get("seeds", 1), int):
         raise ConfigError(f"swap is {swap}: it takes 'conditions', a list, and 'seeds', a number of them")
-    for name in [*asked, *swap.get("conditions", [])]:
+    for name in [*asked, *swap.get("conditions", []), *(plan.get("pages") or [])]:
         if name not in names:
             raise unknown("condition", name, names)
     margin = plan.get("margin", MARGIN)
