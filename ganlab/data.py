@@ -169,7 +169,7 @@ def _unpacked(path: Path, split: str) -> tuple[torch.Tensor, torch.Tensor]:
     places = [cache_folder() / "unpacked" / f"{key}-{split}-{what}.npy" for what in ("labels", "images")]
     try:
         labels, images = (torch.from_numpy(_checked(place)) for place in places)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         images, labels = _npz(path, split)
     except (OSError, ValueError, EOFError) as error:
         warnings.warn(f"the unpacked copy of {path} is damaged ({error}) and is made again", stacklevel=4)
