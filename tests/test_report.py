@@ -9,6 +9,7 @@ from check_pages import broken_links, picture_problem
 from conftest import ROOT
 
 from ganlab import report
+from ganlab.bench import race
 from ganlab.files import read_png, tile
 from ganlab.latents import sample
 from ganlab.run import Run
@@ -50,6 +51,14 @@ def test_every_row_has_its_finding_command_date_and_hardware_and_its_links_lead_
     bars = json.loads((results / "bench" / "bench.json").read_text())["bars"]
     assert all(f"{bar['figure']}: {bar['measured']:.3g}" in text for bar in bars)
     assert page.read_text() == report.write_index(results).read_text()
+
+
+def test_a_race_is_told_by_the_judge_that_decides(results):
+    rows = pd.read_csv(results / "bench" / "race.csv")
+    fast = rows[(rows["contender"] == "fast") & (rows["metric"] == "fd") & (rows["extractor"] == race.JUDGES[0])]
+    last = fast[fast["minutes"] == fast["minutes"].max()]
+    words = f"fast, {last['minutes'].iloc[0]:g} minutes: {last['value'].mean():.3g} ("
+    assert words in report.write_index(results).read_text()
 
 
 def test_every_generator_has_a_card_with_its_images_and_scores(results):
