@@ -23,6 +23,7 @@ RACE = "-race"  # ends a condition's name: its shorter runs have other seeds, an
 SCORES = ("fd", "kid", "precision", "recall")  # of the averaged generator while it trains
 BOUNDS = {"fd": (0, math.inf), "kid": (-math.inf, math.inf), "precision": (0, 1), "recall": (0, 1)}
 FINAL = ("fd", "precision", "recall", "is", "target_agreement")  # of the last evaluation
+REACHED = ("images seen", "minutes", "seconds an epoch", "distance", "real images")  # by a finished long run
 MARKS = ("minutes", "images_seen")
 
 
@@ -35,8 +36,9 @@ def done(runs: list[Planned]) -> list[Planned]:
 
 
 def about(study: Study) -> pd.DataFrame:
-    """A row a run with a page of its own: its networks, loss and batch; and once it is finished, what it saw, how long
-    that took on its threads, and its Frechet distance by the study's first judge with that of real images."""
+    """A row a run with a page of its own: its networks, loss and batch; and once it is finished (``REACHED``), what it
+    saw, how long that took on its threads, and its Frechet distance by the study's first judge with that of real
+    images."""
     rows = []
     for planned in study.shown:
         config, run = _with_classes(planned.config), Run(planned.path)
@@ -49,19 +51,17 @@ def about(study: Study) -> pd.DataFrame:
         }  # fmt: skip
         if planned.status == "done":
             found = scores(run).query("metric == 'fd' and judge == @study.judges[0]").iloc[0]
-            row |= {
-                "images seen": run.metrics["images_seen"],
-                "minutes": run.metrics["training_seconds"] / 60,
-                "seconds an epoch": run.images / run.metrics["images_per_second"],
-                "distance": found["generated"],
-                "real images": found["real images"],
-            }
+            metrics = run.metrics
+            reached = (metrics["images_seen"], metrics["training_seconds"] / 60,
+                       run.images / metrics["images_per_second"], found["generated"], found["real images"])  # fmt: skip
+            row |= dict(zip(REACHED, reached, strict=True))
         rows.append(row)
-    return pd.DataFrame(rows)
+    columns = [*(name for name in rows[0] if name not in REACHED), *REACHED]
+    return pd.DataFrame(rows, columns=columns).astype({"images seen": "Int64"})
 
 
 def budget(run: Run) -> str:
-    """``1,996,800 images (39.9 a training image) in 76 minutes, 1 thread``."""
+    """``1,996,800 images (39.9 times each) in 76 minutes, 1 thread``."""
     metrics = run.metrics
     images, threads = metrics["images_seen"], metrics["provenance"]["threads"]
     return (
