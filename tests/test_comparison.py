@@ -145,6 +145,13 @@ def test_scores_say_which_judge_is_kin_of_what_d_looked_through(plan):
     assert fast["trained against"].all() and not t2["trained against"].any()
 
 
+def test_a_run_that_was_not_scored_is_one_sentence(plan, monkeypatch):
+    run = Run(plan.runs[0].path)
+    monkeypatch.setattr(Run, "metrics", run.metrics | {"evaluation": None})
+    with pytest.raises(study.StudyError, match="was not scored: give the plan's settings an eval_every"):
+        comparison.scores(run)
+
+
 def test_a_budget_is_one_line(plan):
     said = comparison.budget(Run(plan.runs[0].path))
     assert re.fullmatch(r"96 images \([\d.]+ times each\) in 0 minutes, \d threads?", said)

@@ -16,7 +16,7 @@ from ganlab.data import ImageSet, load, to_float, to_uint8
 from ganlab.networks.build import build
 from ganlab.run import Run
 from ganlab.scoring.metrics import mean_interval
-from ganlab.study.plan import Planned, Study
+from ganlab.study.plan import Planned, Study, StudyError
 from ganlab.training.augment import augment_real
 
 RACE = "-race"  # ends a condition's name: its shorter runs have other seeds, and only the race takes them
@@ -73,8 +73,11 @@ def budget(run: Run) -> str:
 def scores(run: Run) -> pd.DataFrame:
     """What a finished run's images score beside real ones: metric, judge, generated, real images, trained against.
 
-    Each metric at its largest counts. ``trained against``: D looked through a near kin of the judge.
+    Each metric at its largest counts. ``trained against``: D looked through a near kin of the judge. Raises
+    ``StudyError`` for a run that was not scored.
     """
+    if not run.metrics.get("evaluation"):
+        raise StudyError(f"{run.path} was not scored: give the plan's settings an eval_every above 0, and run it again")
     table = pd.DataFrame(run.metrics["evaluation"])
     table = table[table["metric"].isin(FINAL)].drop_duplicates(["metric", "extractor"])
     table = table[["metric", "extractor", "value", "floor", "trained_against"]]
