@@ -18,13 +18,14 @@ from urllib.parse import quote
 import pandas as pd
 
 from ganlab import figures
+from ganlab.bench.race import JUDGES
 from ganlab.config import command
 from ganlab.files import tile, write_atomic, write_png
 from ganlab.latents import sample
 from ganlab.machine import provenance
 from ganlab.run import Run
 from ganlab.scoring import augmentation
-from ganlab.scoring.metrics import mean_interval, shown_name
+from ganlab.scoring.metrics import mean_interval, shown_interval, shown_name
 
 PICTURE_WIDTH = 220
 SHOWN = ("fd", "precision", "recall")  # of an evaluation
@@ -86,8 +87,7 @@ def copying(table: pd.DataFrame) -> str:
 
 def with_interval(values: pd.Series, digits: str = ".3g") -> str:
     """``mean (low to high)``: the 95 % Student interval over the seeds, left out where there is none."""
-    mean, low, high = mean_interval(values)
-    return f"{mean:{digits}}" + (f" ({low:{digits}} to {high:{digits}})" if low < high else "")
+    return shown_interval(*mean_interval(values), digits)
 
 
 def classification_numbers(table: pd.DataFrame) -> list[str]:
@@ -177,7 +177,7 @@ def benches(root: Path) -> Iterator[Result]:
     race = path.with_name("race.csv")
     if race.exists():
         rows = pd.read_csv(race)
-        fd = rows[(rows["metric"] == "fd") & (rows["extractor"] == rows["extractor"].iloc[0])]  # the judge that decides
+        fd = rows[(rows["metric"] == "fd") & (rows["extractor"] == JUDGES[0])]
         last = fd.groupby(["contender", "seed"], sort=False).tail(1).groupby(["contender", "minutes"], sort=False)
         numbers = [f"{name}, {minutes:g} minutes: {with_interval(at['value'])}" for (name, minutes), at in last]
         runs = rows.groupby(["contender", "seed"], sort=False)["minutes"].max().reset_index()
@@ -189,7 +189,7 @@ def benches(root: Path) -> Iterator[Result]:
             for minutes, asked in runs.groupby("minutes")
         )
         about = json.loads((path.parent / "race" / "about.json").read_text())
-        title = f"quality per minute, Frechet distance ({fd['extractor'].iloc[0]})"
+        title = f"quality per minute, Frechet distance ({JUDGES[0]})"
         yield Result(title, race.with_suffix(".md"), race.with_suffix(".png"), numbers, words, about)
 
 

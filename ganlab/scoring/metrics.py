@@ -318,6 +318,11 @@ def _warn(message: str, level: int = 3) -> None:
     warnings.warn(message, DegenerateWarning, stacklevel=level)
 
 
+def shown_interval(mean: float, low: float, high: float, digits: str = ".3g") -> str:
+    """``mean (low to high)``; the mean alone where there is no interval."""
+    return f"{mean:{digits}}" + (f" ({low:{digits}} to {high:{digits}})" if low < high else "")
+
+
 def shown_name(metric: str, extractor: str) -> str:
     """What a reader sees: only Inception's features make a Frechet distance an FID."""
     if metric == "fd":

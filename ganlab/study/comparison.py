@@ -15,7 +15,7 @@ from ganlab.config import Config
 from ganlab.data import ImageSet, load, to_float, to_uint8
 from ganlab.networks.build import build
 from ganlab.run import Run
-from ganlab.scoring.metrics import mean_interval
+from ganlab.scoring.metrics import mean_interval, shown_interval
 from ganlab.study.plan import Planned, Study, StudyError
 from ganlab.training.augment import augment_real
 
@@ -148,10 +148,8 @@ def shown(found: pd.DataFrame) -> pd.DataFrame:
     """A table of ``table`` for reading, the smallest distance first: each score as ``mean (low to high)``."""
     words = found.sort_values("fd")[["condition", "n", "minutes", "images_seen"]]
     for score in SCORES:
-        words[score] = [
-            f"{mean:.3g}" + (f" ({low:.3g} to {high:.3g})" if low < high else "")
-            for mean, low, high in found.loc[words.index, [score, f"{score}_low", f"{score}_high"]].to_numpy()
-        ]
+        intervals = found.loc[words.index, [score, f"{score}_low", f"{score}_high"]].to_numpy()
+        words[score] = [shown_interval(*interval) for interval in intervals]
     return words
 
 
