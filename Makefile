@@ -46,7 +46,7 @@ tutorial: $(VENV)/installed  ## a GAN step by step, two minutes without a data s
 evaluate: $(VENV)/installed  ## score a finished run beside its real-vs-real floor: RUN=
 	$(BIN)/ganlab evaluate --run $(RUN) --notebook
 
-noise-study: $(VENV)/installed  ## says what it runs and for how long, then does; resumes: STUDY=quick CONDITION=P1 SCHEDULER=tcp://host:8786 FRESH=1
+noise-study: $(VENV)/installed  ## says what it runs and for how long, then does; resumes: STUDY=quick CONDITION=P1 SCHEDULER=tls://host:8786 FRESH=1
 	$(BIN)/ganlab study --study $(STUDY) --out $(STUDY_OUT) $(if $(CONDITION),--condition $(CONDITION)) $(if $(SCHEDULER),--scheduler $(SCHEDULER))
 
 presets: $(VENV)/installed  ## every preset side by side, at equal minutes and equal images; resumes; results/presets

@@ -1,4 +1,4 @@
-"""results/README.md: every committed result with its picture, numbers, command, date and hardware.
+"""results/README.md: the main results, each with its picture, numbers, command, date and hardware.
 
 Nothing here is typed by hand: each row is read from what the command left. A number stands as "name: value (floor or
 interval)".
@@ -18,7 +18,7 @@ from urllib.parse import quote
 import pandas as pd
 
 from ganlab import figures
-from ganlab.bench.race import JUDGES
+from ganlab.bench.race import JUDGES, race_bars, race_means
 from ganlab.config import command
 from ganlab.files import tile, write_atomic, write_png
 from ganlab.latents import sample
@@ -118,20 +118,24 @@ def runs(root: Path) -> Iterator[Result]:
 
 
 def studies(root: Path) -> Iterator[Result]:
-    """The noise study, as far as it is."""
-    from ganlab.study import tables
+    """The noise study, as far as it is: what each condition found, by each judge."""
+    from ganlab.study import pages, tables
     from ganlab.study.plan import read
 
     for path in sorted(root.glob("noise-study*/verdicts.csv")):
         plan, found = read("noise-study", path.parent), tables.read_csv(path)
         done = [planned.path for planned in plan.runs if planned.status == "done"]
-        first = plan.conditions[0].name
-        here = found[(found["condition"] == first) & (found["judge"] == plan.judges[0])].dropna(subset="low")
+        summary = pages.summary(tables.read_csv(path.with_name("runs.csv")), found, plan)
         yield Result(
-            f"the noise study, {len(done)} of {len(plan.runs)} runs; {first}, {plan.judges[0]}",
+            f"the noise study, {len(done)} of {len(plan.runs)} runs",
             path.parent / "noise_study.ipynb",
             path.parent / "figures" / "primary.png",
-            [f"{row.prior}: {row.verdict} ({row.low:.2f} to {row.high:.2f})" for row in here.itertuples()],
+            [
+                f"{row['condition']} by {judge}: {row[judge]}"
+                for row in summary.to_dict("records")
+                for judge in plan.judges
+                if row[judge] not in ("", pages.KIN_WORDS)
+            ],
             "make noise-study",
             _newest(done),
         )
@@ -171,7 +175,7 @@ def benches(root: Path) -> Iterator[Result]:
         return
     record = json.loads(path.read_text())
     met = [bar["met"] for bar in record["bars"]]
-    numbers = [f"{bar['figure']}: {bar['measured']:.3g} ({bar['bar']} {bar['wanted']:g})" for bar in record["bars"]]
+    numbers = _bars(record["bars"])
     title = f"throughput, {sum(met)} of {len(met)} bars met"
     yield Result(title, path.with_name("bench.md"), None, numbers, "make bench", record["provenance"])
     race = path.with_name("race.csv")
@@ -189,8 +193,16 @@ def benches(root: Path) -> Iterator[Result]:
             for minutes, asked in runs.groupby("minutes")
         )
         about = json.loads((path.parent / "race" / "about.json").read_text())
-        title = f"quality per minute, Frechet distance ({JUDGES[0]})"
+        bars = race_bars(race_means(rows)).to_dict("records")
+        numbers += _bars(bars)
+        met = f"{sum(bar['met'] for bar in bars)} of {len(bars)} bars met"
+        title = f"quality per minute, Frechet distance ({JUDGES[0]}), {met}"
         yield Result(title, race.with_suffix(".md"), race.with_suffix(".png"), numbers, words, about)
+
+
+def _bars(bars: list[dict[str, Any]]) -> list[str]:
+    """``figure: measured (at least what was wanted)``, a line a bar."""
+    return [f"{bar['figure']}: {bar['measured']:.3g} ({bar['bar']} {bar['wanted']:g})" for bar in bars]
 
 
 def classifications(root: Path) -> Iterator[Result]:
@@ -240,7 +252,7 @@ KINDS: dict[str, Callable[[Path], Iterator[Result]]] = {
 
 def write_index(root: Path = Path("results")) -> Path:
     """Writes ``root``/README.md from what lies under ``root``."""
-    parts = ["# Results", "Every result that is kept here, by the command that made it. Made by `make report`."]
+    parts = ["# Results", "The main results, each with the command that made it. Made by `make report`."]
     for heading, kind in KINDS.items():
         rows = [_row(result, root) for result in kind(root)]
         if rows:
