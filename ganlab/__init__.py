@@ -1,8 +1,6 @@
-"""ganlab: how the latent noise distribution shapes what a convolutional GAN draws.
+"""ganlab: does the latent noise distribution change what a convolutional GAN draws?
 
-Importing the package loads nothing heavy. Its modules, lowest floor first: ``errors``, ``files``, ``machine``,
-``config`` and ``presets``, ``data``, ``priors``, ``networks``, ``run``, ``latents``, ``scoring``, ``training``,
-``study``, ``figures``, ``explorer``, ``cli``.
+Importing the package loads nothing heavy. CONTRIBUTING.md says which module may import which.
 """
 
 from ganlab.errors import GanlabError

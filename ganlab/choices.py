@@ -51,12 +51,9 @@ EXTRACTORS = {  # () -> Extractor; quick and offline first
 }
 
 
-def function(what: str, table: Mapping[str, str | Callable[..., Any]], name: str) -> Callable[..., Any]:
+def function(what: str, table: Mapping[str, str], name: str) -> Callable[..., Any]:
     """The function of a table's row; what: the table in words. Raises ``ConfigError`` for a name without a row."""
     if name not in table:
         raise unknown(what, name, table)
-    row = table[name]
-    if callable(row):
-        return row
-    module, _, attribute = row.rpartition(".")
+    module, _, attribute = table[name].rpartition(".")
     return getattr(import_module(f"ganlab.{module}"), attribute)

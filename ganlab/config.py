@@ -267,7 +267,7 @@ def _check(option: dataclasses.Field, value: Any) -> None:
             raise unknown(name, item, choices)
         if kind in (int, float):
             _check_bounds(name, item, option.metadata)
-        if kind is str and not _is_plain(item):
+        if kind is str and not (len(item) <= 4096 and item.isprintable()):
             raise ConfigError(f"{name} is {item[:100]!r}: a name has at most 4,096 characters, all of them printable")
         if name == "classes" and (set(item) & set("/\\") or item in ("", ".", "..")):
             raise ConfigError(f"the class {item!r} is no plain name: classes become folders, give it without / and \\")
@@ -275,10 +275,6 @@ def _check(option: dataclasses.Field, value: Any) -> None:
 
 LARGEST = 2**63 - 1  # what a counter, and torch's generators, hold
 ARTICLES = {int: "a whole number", float: "a number", str: "a word", bool: "true or false"}
-
-
-def _is_plain(word: str) -> bool:
-    return len(word) <= 4096 and (word.isprintable() or not word)
 
 
 def _check_bounds(name: str, item: float, bounds: Any) -> None:

@@ -68,10 +68,8 @@ def load(
     if dataset == "cifar10":
         images, labels, names, source = _cifar10(split)
     elif dataset == "shapes":
-        images, labels, names, source = (
-            *shapes(5000 if split == "train" else 1000, 0 if split == "train" else 1),
-            "made",
-        )
+        images, labels, names = shapes(*((5000, 0) if split == "train" else (1000, 1)))
+        source = "made"
     else:
         images, labels, names, source = folder(Path(dataset), resolution)
     images, labels, names = _select(images, labels, names, list(classes or names))

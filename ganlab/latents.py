@@ -159,16 +159,15 @@ def along_directions(generator: nn.Module, config: Config, k: int = 5, steps: in
     return generate(generator, latents, None if labels is None else labels.repeat(len(latents))), moves
 
 
-def truncations(
-    generator: nn.Module, config: Config, shares: tuple[float, ...] = (1.0, 0.7, 0.4, 0.1)
-) -> dict[float, torch.Tensor]:
+def truncations(generator: nn.Module, config: Config) -> dict[float, torch.Tensor]:
     """share -> 10 images uint8: what is drawn when truncation keeps that share of every coordinate; empty for a prior
     without truncation."""
     prior = priors.get(config.prior, config.scaling)
     if not prior.truncatable:
         return {}
     uniforms, labels = priors.uniforms(10, config.latent_dim, _fixed_stream()), labels_in_turn(config, 10)
-    return {share: generate(generator, prior.icdf(prior.truncate(uniforms, share)), labels) for share in shares}
+    latents = {share: prior.icdf(prior.truncate(uniforms, share)) for share in (1.0, 0.7, 0.4, 0.1)}
+    return {share: generate(generator, z, labels) for share, z in latents.items()}
 
 
 def journey(generator: nn.Module, config: Config, images: int = 5, frames: int = 18) -> list[torch.Tensor]:

@@ -31,8 +31,9 @@ def precision(wanted: str, device: torch.device) -> str:
     """
     native = native_precision(device)
     if wanted == "bf16" and native != "bf16":
+        name = torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name()
         raise ConfigError(
-            f"precision is bf16, which this {device.type} ({_cpu_name()}) does not multiply: it would train about 25 "
+            f"precision is bf16, which this {device.type} ({name}) does not multiply: it would train about 25 "
             "times slower than fp32; use precision auto or fp32"
         )
     return native if wanted == "auto" else wanted

@@ -9,7 +9,7 @@ from functools import cache
 
 import numpy as np
 import torch
-from scipy.special import iti0k0
+from scipy.special import iti0k0, k0
 
 INSIDE = math.erf(2**0.5)  # P(|N(0, 1)| <= 2)
 
@@ -52,8 +52,6 @@ def _normal_product_table() -> tuple[torch.Tensor, torch.Tensor]:
     The density is K0(|x|) / pi (Craig 1936). Up to x = 8 the tail is 1/2 less its closed-form integral; from there
     on, where that difference has lost its digits, the density is integrated backwards from x = 60.
     """
-    from scipy.special import k0
-
     low = 8 * np.linspace(0, 1, 4097) ** 3  # dense near 0, where K0 has its logarithmic pole
     high = np.linspace(8, 60, 5201)[1:]
     density = k0(high) / np.pi

@@ -23,10 +23,10 @@ from safetensors.torch import save
 from torch import nn
 
 from ganlab import files
+from ganlab.choices import GENERATORS, function
 from ganlab.config import Config
 from ganlab.data import ImageSet
 from ganlab.errors import GanlabError
-from ganlab.networks.build import build
 
 if TYPE_CHECKING:
     from IPython.display import Image
@@ -188,8 +188,8 @@ class Run:
 
     def grids(self) -> dict[int, Path]:
         """Snapshot grids by epoch."""
-        found = sorted((self._folder / "samples").glob("epoch_*.png"))
-        return {int(re.sub(r"\D", "", path.stem)): path for path in found}
+        found = {int(re.sub(r"\D", "", path.stem)): path for path in (self._folder / "samples").glob("epoch_*.png")}
+        return dict(sorted(found.items()))
 
     def snapshots(self) -> dict[int, np.ndarray]:
         """Snapshot grids by epoch, uint8 (H, W, 3)."""
@@ -340,7 +340,8 @@ class Run:
                 raise ValueError("its checksum is wrong")
             if not all(value.isfinite().all() for value in weights.values()):
                 raise ValueError("it holds NaN or infinity")
-            generator = build(config, torch.Generator())[0]
+            with torch.random.fork_rng(devices=[]):  # without D, whose feature network may lie elsewhere
+                generator = function("generator", GENERATORS, config.generator)(config)
             generator.load_state_dict(weights)
         except (SafetensorError, AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
             said = str(error).splitlines()[0] if str(error) else type(error).__name__

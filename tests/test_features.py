@@ -202,13 +202,6 @@ def test_an_unknown_extractor_is_answered_with_the_valid_names():
         features.get("incepton")
 
 
-def test_auto_needs_no_download():
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        found = features.get("auto")
-    assert found.name == ("cifar_resnet" if classifier.WEIGHTS.exists() else "efficientnet_lite0")
-
-
 def test_a_function_of_your_own_is_an_extractor(pictures):
     found = own("flat", flat_features).features(pictures.images, batch_size=10)
     assert torch.equal(found, flat_features(pictures.images))

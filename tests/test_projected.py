@@ -103,7 +103,7 @@ def test_rows_of_a_near_kin_are_marked(projected_run):
 
 
 def test_a_near_kin_alone_may_not_judge(projected_run):
-    with pytest.raises(EvaluationError, match="near kin of cifar_resnet"):
+    with pytest.raises(EvaluationError, match="close to cifar_resnet, so they cannot judge"):
         evaluate_run(projected_run, ["cifar_resnet"])
     with pytest.raises(ConfigError, match="near kin"):
         Config(discriminator="projected", d_norm="spectral", judges=["cifar_resnet"])

@@ -96,7 +96,7 @@ def test_a_deleted_history_comes_back_from_the_checkpoint_and_lost_samples_are_n
     (run.path / "samples" / "epoch_0001.png").unlink()
     assert to_the_end(SETTINGS, run)[-1].kind == "finished"
     assert (run.path / "history.csv").read_bytes() == before
-    with pytest.warns(UserWarning, match="has no samples of epoch 1: a new folder gets them"):
+    with pytest.warns(UserWarning, match="has lost its samples of epoch 1: train in a new folder"):
         to_the_end(SETTINGS, run)
 
 

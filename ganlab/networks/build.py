@@ -50,12 +50,8 @@ def summary(network: nn.Module, *example: torch.Tensor) -> list[dict[str, object
         rows.append({"layer": name, "output": shape, "parameters": count})
 
     network = copy.deepcopy(network).eval()
-    layers = [
-        module for name, module in network.named_modules()
-        if "parametrizations" not in name and (is_parametrized(module) or not list(module.children()))
-    ]  # fmt: skip
-    hooks = [module.register_forward_hook(note) for module in layers]
+    for name, module in network.named_modules():
+        if "parametrizations" not in name and (is_parametrized(module) or not list(module.children())):
+            module.register_forward_hook(note)
     network(*example)
-    for hook in hooks:
-        hook.remove()
     return [*rows, {"layer": "total", "output": "", "parameters": sum(p.numel() for p in network.parameters())}]

@@ -73,7 +73,9 @@ def _norm(width: int, norm: bool) -> list[nn.Module]:
 def read_classifier(path: Path = WEIGHTS) -> Classifier:
     """The classifier of a file, fp32, in evaluation mode. Raises ``ClassifierError`` if it is missing or damaged."""
     if not path.exists():
-        raise ClassifierError(f"there is no classifier at {path}: train it with '{COMMAND}' (40 minutes on 2 cores)")
+        raise ClassifierError(
+            f"there is no classifier at {path}: train it with '{COMMAND} --out {path}' (40 minutes on 2 cores)"
+        )
     try:
         with safe_open(path, "pt") as file:
             widths = tuple(json.loads(file.metadata()["about"])["recipe"]["widths"])
@@ -83,6 +85,6 @@ def read_classifier(path: Path = WEIGHTS) -> Classifier:
         network.load_state_dict(weights)
     except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ClassifierError(
-            f"{path} is damaged or no classifier ({error}): restore it, or train it with '{COMMAND}'"
+            f"{path} is damaged or no classifier ({error}): restore it, or train it with '{COMMAND} --out {path}'"
         ) from None
     return network.eval().requires_grad_(False).to(memory_format=torch.channels_last)

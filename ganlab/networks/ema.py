@@ -16,25 +16,16 @@ class Ema:
     def __init__(self, network: nn.Module, half_life: int) -> None:
         self.network = copy.deepcopy(network).eval().requires_grad_(False)
         self.half_life = half_life
-        self._pairs = self._matched(network)
-
-    def _matched(self, source: nn.Module) -> tuple[list, list, list, list]:
-        ours, theirs = self.network.state_dict(), source.state_dict()
-        floats = [key for key, value in ours.items() if value.is_floating_point()]
-        counts = [key for key in ours if key not in floats]
-        return (
-            [ours[k] for k in floats],
-            [theirs[k] for k in floats],
-            [ours[k] for k in counts],
-            [theirs[k] for k in counts],
-        )
+        pairs = list(zip(self.network.state_dict().values(), network.state_dict().values(), strict=True))
+        floats = [pair for pair in pairs if pair[0].is_floating_point()]
+        self._averages, self._weights = (list(side) for side in zip(*floats, strict=True))
+        self._counts = [pair for pair in pairs if not pair[0].is_floating_point()]
 
     @torch.no_grad()
     def update(self, images_seen: int, batch_size: int) -> None:
         """One step towards the network, of which ``images_seen`` images were trained in all."""
-        averages, weights, our_counts, their_counts = self._pairs
         half_life = min(self.half_life, images_seen / 20)
         decay = 0.5 ** (batch_size / half_life) if half_life else 0.0
-        torch._foreach_lerp_(averages, weights, 1 - decay)
-        for ours, theirs in zip(our_counts, their_counts, strict=True):
+        torch._foreach_lerp_(self._averages, self._weights, 1 - decay)
+        for ours, theirs in self._counts:
             ours.copy_(theirs)

@@ -66,8 +66,8 @@ def evaluate_run(
     kin = set() if images else KIN.get(config.discriminator, set())
     if extractors and not set(extractors) - kin:
         raise EvaluationError(
-            f"D of {run.path} looked through a near kin of {', '.join(extractors)}, which so cannot judge it: give an "
-            "independent extractor too, as --extractors cifar_resnet efficientnet_lite0"
+            f"D of {run.path} was trained through a network close to {', '.join(extractors)}, so they cannot judge it: "
+            "add an independent extractor, as --extractors cifar_resnet efficientnet_lite0"
         )
     asked = [features.get(name) for name in extractors or config.final_judges()]  # a wrong name is answered at once
     train, test = real or references(config)
@@ -229,7 +229,7 @@ def _distances(seen: Seen) -> list[dict[str, Any]]:
         arguments = (extractor.name, split, generated, stand_in, reference)
         if split == "train" or len(generated) >= generated.shape[1]:  # fewer images than features: all bias
             rows.append(_row("fd", metrics.frechet_distance, *arguments))
-        rows.append(_row("kid", _kernel_distance, *arguments))
+        rows.append(_row("kid", lambda a, b: metrics.kernel_distance(a, b, 100, min(1000, len(a) // 2)), *arguments))
         scored = metrics.precision_recall_density_coverage(reference, generated)
         floors = metrics.precision_recall_density_coverage(reference, stand_in)
         for metric, value in scored._asdict().items():
@@ -238,11 +238,8 @@ def _distances(seen: Seen) -> list[dict[str, Any]]:
     if len(seen.generated) > half:
         rows.insert(0, _whole_training_set(seen, floor=rows[0]["floor"], half=half))
     if seen.test is not None:
-
-        def nearest(x: torch.Tensor) -> float:
-            return float(metrics.nearest_neighbours(x, train)[0].median())
-
-        row = _row("nearest_train", nearest, extractor.name, "train", seen.generated, seen.test)
+        arguments = (extractor.name, "train", seen.generated, seen.test)
+        row = _row("nearest_train", lambda x: metrics.nearest_neighbours(x, train)[0].median(), *arguments)
         rows.append(row | {"reference": len(train)})
     return rows
 
@@ -259,10 +256,6 @@ def _whole_training_set(seen: Seen, floor: float, half: int) -> dict[str, Any]:
     return row | {"floor": floor * sum(1 / count for count in counts) / (2 / half)}
 
 
-def _kernel_distance(generated: torch.Tensor, reference: torch.Tensor) -> Estimate:
-    return metrics.kernel_distance(generated, reference, subset_size=min(1000, len(generated) // 2))
-
-
 def _classes(seen: Seen, train: ImageSet, test: ImageSet | None) -> list[dict[str, Any]]:
     """What the extractor's classifier, if it has one, calls the images: IS, and the share and spread of classes."""
     extractor = seen.extractor
@@ -275,13 +268,11 @@ def _classes(seen: Seen, train: ImageSet, test: ImageSet | None) -> list[dict[st
     targets = [extractor.classes.index(name) for name in train.names]
     held_out = real if seen.test is None else extractor.probabilities(seen.test[: len(seen.generated)])
     split = train.split if seen.test is None else test.split
-    agreement = lambda p: metrics.target_agreement(p, targets)  # noqa: E731
-    rows.append(_row("target_agreement", agreement, extractor.name, split, generated, held_out))
+    arguments = (extractor.name, split, generated, held_out)
+    rows.append(_row("target_agreement", lambda p: metrics.target_agreement(p, targets), *arguments))
     if len(targets) > 1:
-        covered = lambda p: metrics.class_coverage(p, targets).hit  # noqa: E731
-        spread = lambda p: metrics.class_entropy(p, len(extractor.classes))[1]  # noqa: E731
-        rows.append(_row("classes_hit", covered, extractor.name, split, generated, held_out))
-        rows.append(_row("class_entropy", spread, extractor.name, split, generated, held_out))
+        rows.append(_row("classes_hit", lambda p: metrics.class_coverage(p, targets), *arguments))
+        rows.append(_row("class_entropy", lambda p: metrics.class_entropy(p, len(extractor.classes)), *arguments))
     return rows
 
 
@@ -290,7 +281,7 @@ def _modes(generated: torch.Tensor, train: ImageSet) -> list[dict[str, Any]]:
     expected = range(len(train.names))
 
     def hit(images: torch.Tensor) -> int:
-        return metrics.class_coverage(nearest_class(images, train), expected).hit
+        return metrics.class_coverage(nearest_class(images, train), expected)
 
     return [_row("classes_hit", hit, "pixels", train.split, generated, train.images)] if len(expected) > 1 else []
 
@@ -304,7 +295,9 @@ def nearest_class(images: torch.Tensor, train: ImageSet) -> torch.Tensor:
 # --- what the evaluation notebook looks at --------------------------------------------------------------------------
 
 
-def neighbours(images: torch.Tensor, train: ImageSet, extractor: str = "auto") -> tuple[torch.Tensor, torch.Tensor]:
+def neighbours(
+    images: torch.Tensor, train: ImageSet, extractor: str = "cifar_resnet"
+) -> tuple[torch.Tensor, torch.Tensor]:
     """The training images (N, 3, R, R) nearest to ``images`` in an extractor's features, and their distances (N,)."""
     judge = features.get(extractor)
     distances, nearest = metrics.nearest_neighbours(judge.features(images), reference_features(judge, train))
@@ -315,9 +308,7 @@ def classes_called(images: torch.Tensor, train: ImageSet) -> pd.Series:
     """How many images are called what: by the CIFAR-10 classifier, or on other data by the nearest training image."""
     judge = features.cifar_resnet()
     if set(train.names) <= set(judge.classes):
-        names = judge.classes
-        counts = metrics.class_histogram(judge.probabilities(judge.features(images)), len(names))
+        names, called = judge.classes, judge.probabilities(judge.features(images))
     else:
-        names = tuple(train.names)
-        counts = metrics.class_histogram(nearest_class(images, train), len(names))
-    return pd.Series(counts.tolist(), index=list(names), name="images")
+        names, called = train.names, nearest_class(images, train)
+    return pd.Series(metrics.class_histogram(called, len(names)).tolist(), index=list(names), name="images")

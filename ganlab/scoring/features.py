@@ -38,7 +38,7 @@ class Extractor:
 
     dim: F, or None where only a call can tell. prepare: uint8 (n, 3, H, W) on the CPU -> what ``network`` takes.
     network: that -> (n, F). head, where there is one: features (n, F) -> logits (n, C) of ``classes``. batch_size: the
-    fastest on a CPU. samples: how many generated images ``evaluate`` shows it at most; None is all.
+    fastest on a CPU. samples: the most generated images that ``evaluate`` gives it; None means all.
     """
 
     name: str
@@ -172,17 +172,11 @@ class _EfficientNetPooled(nn.Module):
         return self.network.extract_features(images.contiguous(memory_format=torch.channels_last)).mean((2, 3))
 
 
-def get(name: str = "auto") -> Extractor:
-    """The extractor of a name. ``auto``: the shipped classifier or, if it is missing, EfficientNet-Lite0 (a warning).
+def get(name: str) -> Extractor:
+    """The extractor of a name.
 
     Raises ``ConfigError`` for an unknown name, and what the extractor's function raises where its weights are missing.
     """
-    if name == "auto":
-        try:
-            return cifar_resnet()
-        except classifier.ClassifierError as error:
-            warnings.warn(f"{error}; using efficientnet_lite0 instead", stacklevel=2)
-            return efficientnet_lite0()
     return function("extractor", EXTRACTORS, name)()
 
 
@@ -221,14 +215,11 @@ def reference_features(extractor: Extractor, data: ImageSet, device: str | torch
     features = extractor.features(data.images, device=device)
     clear_litter(path.parent)
     try:
-        write_atomic(path, lambda temporary: temporary.write_bytes(_packed(features)))
+        content = save({"features": features}, {"sha256": _checksum(features)})
+        write_atomic(path, lambda temporary: temporary.write_bytes(content))
     except GanlabError as error:
         warnings.warn(f"the features of {data.source} are not cached: {error}", stacklevel=2)
     return features
-
-
-def _packed(features: torch.Tensor) -> bytes:
-    return save({"features": features}, {"sha256": _checksum(features)})
 
 
 def _checksum(features: torch.Tensor) -> str:
@@ -244,12 +235,9 @@ def _read_features(path: Path, n: int, dim: int | None) -> torch.Tensor | None:
             features, kept = file.get_tensor("features"), (file.metadata() or {}).get("sha256")
         if kept is None:
             return None  # of an older version, which wrote no checksum
-        if kept != _checksum(features):
-            raise KeyError("its checksum is wrong")
-        if features.shape == (n, dim or features.shape[1]) and features.isfinite().all():
-            return features
-        fault = f"it holds {tuple(features.shape)} where ({n}, {dim or 'F'}) finite numbers belong"
-    except (SafetensorError, KeyError, OSError, IndexError) as error:
-        fault = str(error)
-    warnings.warn(f"{path} is damaged ({fault}) and is computed again", stacklevel=3)
-    return None
+        if kept != _checksum(features) or features.shape != (n, dim or features.shape[1]):
+            raise ValueError("its checksum or its shape is wrong")
+        return features
+    except (SafetensorError, KeyError, ValueError, OSError, IndexError) as error:
+        warnings.warn(f"{path} is damaged ({error}) and is computed again", stacklevel=3)
+        return None

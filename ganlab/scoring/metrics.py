@@ -7,7 +7,7 @@ a value that does not mean what it seems to comes with a ``DegenerateWarning``.
 
 import math
 import warnings
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
@@ -47,26 +47,21 @@ def frechet_distance(features_a: Array, features_b: Array) -> float:
     reads high by an amount that depends on the generator.
     """
     a, b = _pair(features_a, features_b)
-    _warn_if_few(min(len(a), len(b)), a.shape[1])
-    return _frechet(a, b)
-
-
-def _frechet(a: torch.Tensor, b: torch.Tensor) -> float:
-    roots = []
-    for features in (a, b):
-        root = (features - features.mean(0)) / math.sqrt(len(features) - 1)
-        roots.append(torch.linalg.qr(root, mode="r").R if len(root) > root.shape[1] else root)
-    return _frechet_from_roots(a.mean(0) - b.mean(0), *roots)
-
-
-def _frechet_from_roots(shift: torch.Tensor, root_a: torch.Tensor, root_b: torch.Tensor) -> float:
-    """From any matrices (R, F) whose R^T R are the covariances.
-
-    The trace of (cov_a cov_b)^(1/2) is the sum of the singular values of root_a root_b^T: real, never negative, and
-    since nothing is squared and rooted again a rank-deficient covariance keeps its digits.
-    """
-    cross = torch.linalg.svdvals(root_a @ root_b.T).sum()
-    return max(0.0, float(shift.square().sum() + root_a.square().sum() + root_b.square().sum() - 2 * cross))
+    n, width = min(len(a), len(b)), a.shape[1]
+    if n < width:
+        _warn(
+            f"{n} samples for {width} features: the Frechet distance is biased by an amount that depends on the "
+            f"generator, so draw {width} samples or more, or use kernel_distance"
+        )
+    roots = []  # (R, F) whose R^T R are the covariances
+    for x in (a, b):
+        root = (x - x.mean(0)) / math.sqrt(len(x) - 1)
+        roots.append(torch.linalg.qr(root, mode="r").R if len(root) > width else root)
+    # The trace of (cov_a cov_b)^(1/2) is the sum of these singular values: real, never negative, and since nothing is
+    # squared and rooted again a rank-deficient covariance keeps its digits.
+    cross = torch.linalg.svdvals(roots[0] @ roots[1].T).sum()
+    shift = (a.mean(0) - b.mean(0)).square().sum()
+    return max(0.0, float(shift + roots[0].square().sum() + roots[1].square().sum() - 2 * cross))
 
 
 def kernel_distance(
@@ -104,16 +99,14 @@ def _squared_mmd(x: torch.Tensor, y: torch.Tensor) -> float:
     return float(within - 2 * k_xy.mean())
 
 
-def inception_score(probabilities: Array, splits: int = 10, seed: int | None = None) -> Estimate:
+def inception_score(probabilities: Array, splits: int = 10) -> Estimate:
     """exp of the mean KL(p(y|x) || p(y)), mean over splits; probabilities (N, C) (Salimans 2016).
 
-    From 1 (a warning) to C or a split's count. Splits follow the given order, or a shuffled one with a seed.
+    From 1 (a warning) to C or a split's count. Splits follow the given order.
     """
     p = _probabilities(probabilities)
     if splits < 1 or len(p) < 2 * splits:
         raise MetricError(f"{len(p)} images in {splits} splits: take at least 1 split, of 2 images or more")
-    if seed is not None:
-        p = p[torch.from_numpy(np.random.RandomState(seed).permutation(len(p)))]
     parts = [p[i:j] for i, j in pairwise(n * len(p) // splits for n in range(splits + 1))]
     entropy = torch.special.entr
     scores = [float((entropy(q.mean(0)).sum() - entropy(q).sum(1).mean()).exp().clamp(min=1)) for q in parts]
@@ -123,7 +116,7 @@ def inception_score(probabilities: Array, splits: int = 10, seed: int | None = N
             f"the Inception score is {value:.3f}, the lowest that exists and no sign of diversity: all {len(p)} images "
             "got the same probabilities, as from a collapsed generator or a single class"
         )
-    return Estimate(value, _standard_error(scores))
+    return Estimate(value, float(np.std(scores, ddof=1) / math.sqrt(splits)) if splits > 1 else math.nan)
 
 
 class PRDC(NamedTuple):
@@ -180,15 +173,7 @@ def class_histogram(predictions: Array, classes: int) -> torch.Tensor:
     return torch.bincount(labels, minlength=classes)
 
 
-class ClassCoverage(NamedTuple):
-    """``hit`` of ``expected`` classes were drawn, and these are missing."""
-
-    hit: int
-    expected: int
-    missing: tuple[int, ...]
-
-
-def class_coverage(predictions: Array, expected: Collection[int], threshold: float = 0.1) -> ClassCoverage:
+def class_coverage(predictions: Array, expected: Collection[int], threshold: float = 0.1) -> int:
     """How many of the expected classes are hit; predictions as in ``class_histogram``.
 
     Hit means one image at least, and ``threshold`` of the even share N / len(expected): a tenth keeps a classifier's
@@ -198,17 +183,15 @@ def class_coverage(predictions: Array, expected: Collection[int], threshold: flo
     if not expected or len(set(expected)) < len(expected):
         raise MetricError(f"the expected classes are {list(expected)}: name at least one, each once")
     needed = max(1.0, threshold * len(labels) / len(expected))
-    missing = tuple(int(label) for label in expected if int((labels == label).sum()) < needed)
-    return ClassCoverage(len(expected) - len(missing), len(expected), missing)
+    return sum(int((labels == label).sum()) >= needed for label in expected)
 
 
-def class_entropy(predictions: Array, classes: int) -> tuple[float, float]:
-    """Entropy of the ``class_histogram`` in nats, and over log(classes): 0 for one class only, 1 for an even spread."""
+def class_entropy(predictions: Array, classes: int) -> float:
+    """Entropy of the ``class_histogram`` over log(classes): 0 for one class only, 1 for an even spread."""
     if classes < 2:
         raise MetricError(f"classes is {classes}: an entropy needs at least 2")
     counts = class_histogram(predictions, classes).double()
-    nats = float(torch.special.entr(counts / counts.sum()).sum())
-    return nats, nats / math.log(classes)
+    return float(torch.special.entr(counts / counts.sum()).sum()) / math.log(classes)
 
 
 def target_agreement(predictions: Array, targets: Collection[int]) -> float:
@@ -250,10 +233,6 @@ def _distance_blocks(rows: torch.Tensor, columns: torch.Tensor) -> Iterator[tupl
         lengths = row_lengths[block] + column_lengths
         squared = torch.addmm(lengths, rows[block], columns.T, alpha=-2)
         yield block, squared.masked_fill_(squared < ROUNDING * lengths, 0).sqrt_()
-
-
-def _standard_error(values: Sequence[float]) -> float:
-    return float(np.std(values, ddof=1) / math.sqrt(len(values))) if len(values) > 1 else math.nan
 
 
 def _tensor(given: Array) -> torch.Tensor:
@@ -304,15 +283,6 @@ def _labels(predictions: Array) -> torch.Tensor:
     return given.long()
 
 
-def _warn_if_few(n: int, width: int) -> None:
-    if n < width:
-        _warn(
-            f"{n} samples for {width} features: the Frechet distance is biased by an amount that depends on the "
-            f"generator, so draw {width} samples or more, or use kernel_distance",
-            level=4,
-        )
-
-
 def _warn(message: str, level: int = 3) -> None:
     """``level`` 3 points at the caller of the public function that warns, 4 if a check warns on its behalf."""
     warnings.warn(message, DegenerateWarning, stacklevel=level)
@@ -331,8 +301,8 @@ def shown_name(metric: str, extractor: str) -> str:
 
 
 def mean_interval(values: pd.Series) -> tuple[float, float, float]:
-    """(mean, low, high) of Student's 95 % interval. low and high are nan under two values and where all are equal,
-    which says nothing of how they spread."""
+    """(mean, low, high) of Student's 95 % interval. low and high are nan for fewer than two values, and where
+    all are equal: no spread can be estimated then."""
     n, mean = len(values), float(values.mean())
     if n < 2 or np.ptp(values) <= ROUNDING * np.abs(values).max():
         return mean, math.nan, math.nan

@@ -4,7 +4,6 @@ A notebook, the command line and a test all watch the same generator of events.
 """
 
 import json
-import math
 import time
 import warnings
 from collections.abc import Iterator
@@ -62,8 +61,8 @@ def train(config: Config, run: Run, data: ImageSet | None = None) -> Iterator[Ev
             yield Event("finished", config.epochs, run.metrics["steps"], run.metrics["steps"], run.metrics)
             return
         checkpoint, began = run.read_checkpoint(config), machine.provenance()
-        real = references(config, data) if config.eval_every else (data, None)
-        training, scorer = Training(config, data), Scorer(config, *real) if config.eval_every else None
+        training = Training(config, data)
+        scorer = Scorer(config, *references(config, data)) if config.eval_every else None
         if checkpoint:
             _restore(training, checkpoint, run)
         run.claim(config, data)
@@ -77,11 +76,11 @@ def train(config: Config, run: Run, data: ImageSet | None = None) -> Iterator[Ev
 
 
 def _mind_lost(config: Config, run: Run) -> None:
-    """Says which snapshots of a finished run are gone: they were drawn while it trained."""
+    """Warns of missing snapshots of a finished run: they were drawn while it trained."""
     lost = sorted({*config.snapshots()} - {*run.grids()})
     if lost:
         epochs = ", ".join(map(str, lost))
-        warnings.warn(f"{run.path} has no samples of epoch {epochs}: a new folder gets them", stacklevel=3)
+        warnings.warn(f"{run.path} has lost its samples of epoch {epochs}: train in a new folder", stacklevel=3)
 
 
 def _check_data(config: Config, data: ImageSet) -> None:
@@ -170,7 +169,7 @@ def _score(training: Training, run: Run, scorer: Scorer, row: dict[str, Any]) ->
     started = time.perf_counter()
     scores, best, extractor = scorer(training.gan.ema.network), training.best, scorer.extractor.name
     row.update(scores)
-    if best.get("extractor") != extractor or scores["fd"] < best.get("fd", math.inf):
+    if best.get("extractor") != extractor or scores["fd"] < best["fd"]:
         training.best = {"epoch": training.epoch, "extractor": extractor, **scores}
         run.write_generator(training.gan.ema.network, training.config, best=True)
     training.scoring_seconds += time.perf_counter() - started
@@ -187,7 +186,10 @@ def _finish(training: Training, run: Run, data: ImageSet, scorer: Scorer | None,
     _save(training, run, data)
     run.write_generator(training.gan.ema.network, config)
     seconds = sum(row["seconds"] for row in training.history)
-    scored = scorer is not None and len(data) >= FEWEST
+    evaluation = None
+    if scorer and len(data) >= FEWEST:  # the rows of ``evaluate`` for the generator as it was just written
+        table = evaluate_run(run, real=(data, scorer.test))
+        evaluation = json.loads(table.to_json(orient="records", double_precision=6))
     metrics = {
         "identity": config.identity(data.fingerprint),
         "epochs": training.epoch,
@@ -201,14 +203,8 @@ def _finish(training: Training, run: Run, data: ImageSet, scorer: Scorer | None,
         "final": {key: value for key, value in training.history[-1].items() if key not in CLOCK},
         "best": training.best,
         "scored": scorer.about() if scorer else None,
-        "evaluation": _evaluation(run, config, (data, scorer.test)) if scored else None,
+        "evaluation": evaluation,
         **began,
     }
     run.write_metrics(metrics)
     return _event(training, "finished", row=metrics)
-
-
-def _evaluation(run: Run, config: Config, real: tuple[ImageSet, ImageSet | None]) -> list[dict[str, Any]]:
-    """The rows of ``evaluate`` for the generator as it was just written."""
-    table = evaluate_run(run, real=real)
-    return json.loads(table.to_json(orient="records", double_precision=6))

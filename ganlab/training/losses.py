@@ -39,55 +39,37 @@ def bce(real_label: float = 1.0, fake_label: float = 0.0) -> Loss:
     return Loss(discriminator, lambda fake, _=None: F.softplus(-fake).mean())
 
 
-def _least_squares_discriminator(real: torch.Tensor, fake: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """(D(x) - 1)^2 / 2 and D(G(z))^2 / 2 (Mao 2017, equation 9)."""
-    return (real - 1).square().mean() / 2, fake.square().mean() / 2
-
-
-def _least_squares_generator(fake: torch.Tensor, _: torch.Tensor | None = None) -> torch.Tensor:
-    """(D(G(z)) - 1)^2 / 2 (Mao 2017, equation 9)."""
-    return (fake - 1).square().mean() / 2
-
-
-def _hinge_discriminator(real: torch.Tensor, fake: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """max(0, 1 - D(x)) and max(0, 1 + D(G(z))) (Lim & Ye 2017; Miyato 2018, equation 16)."""
-    return F.relu(1 - real).mean(), F.relu(1 + fake).mean()
-
-
-def _critic(real: torch.Tensor, fake: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """-D(x) and D(G(z)): their sum is minus the critic's estimate of the distance (Arjovsky 2017, equation 2)."""
-    return -real.mean(), fake.mean()
-
-
-def _minus_mean(fake: torch.Tensor, _: torch.Tensor | None = None) -> torch.Tensor:
-    """-D(G(z)) (Arjovsky 2017; Miyato 2018, equation 17)."""
-    return -fake.mean()
-
-
-def _relativistic_discriminator(real: torch.Tensor, fake: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """-log sigmoid(D(x) - D(G(z))) for pairs of the batch (Jolicoeur-Martineau 2018; Huang 2024, equation 2), and 0."""
-    return F.softplus(fake - real).mean(), torch.zeros_like(fake.mean())
-
-
-def _relativistic_generator(fake: torch.Tensor, real: torch.Tensor | None = None) -> torch.Tensor:
-    """-log sigmoid(D(G(z)) - D(x)) for pairs of the batch."""
-    return F.softplus(real - fake).mean()
-
-
 def least_squares() -> Loss:
-    return Loss(_least_squares_discriminator, _least_squares_generator, boundary=0.5)
+    """(D(x) - 1)^2 / 2 and D(G(z))^2 / 2; G's is (D(G(z)) - 1)^2 / 2 (Mao 2017, equation 9)."""
+    return Loss(
+        lambda real, fake: ((real - 1).square().mean() / 2, fake.square().mean() / 2),
+        lambda fake, _=None: (fake - 1).square().mean() / 2,
+        boundary=0.5,
+    )
 
 
 def hinge() -> Loss:
-    return Loss(_hinge_discriminator, _minus_mean)
+    """max(0, 1 - D(x)) and max(0, 1 + D(G(z))); G's is -D(G(z)) (Lim & Ye 2017; Miyato 2018, equations 16, 17)."""
+    return Loss(
+        lambda real, fake: (F.relu(1 - real).mean(), F.relu(1 + fake).mean()),
+        lambda fake, _=None: -fake.mean(),
+    )
 
 
 def wasserstein() -> Loss:
-    return Loss(_critic, _minus_mean)
+    """-D(x) and D(G(z)): their sum is minus the critic's estimate of the distance; G's is -D(G(z)) (Arjovsky 2017,
+    equation 2)."""
+    return Loss(lambda real, fake: (-real.mean(), fake.mean()), lambda fake, _=None: -fake.mean())
 
 
 def relativistic() -> Loss:
-    return Loss(_relativistic_discriminator, _relativistic_generator, paired=True)
+    """-log sigmoid(D(x) - D(G(z))) for pairs of the batch, and 0; G's is -log sigmoid(D(G(z)) - D(x))
+    (Jolicoeur-Martineau 2018; Huang 2024, equation 2)."""
+    return Loss(
+        lambda real, fake: (F.softplus(fake - real).mean(), torch.zeros_like(fake.mean())),
+        lambda fake, real: F.softplus(real - fake).mean(),
+        paired=True,
+    )
 
 
 def get(name: str, real_label: float = 1.0, fake_label: float = 0.0) -> Loss:

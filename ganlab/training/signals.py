@@ -27,7 +27,8 @@ class Stop:
 
 @contextlib.contextmanager
 def stop_signals() -> Iterator[Stop]:
-    """Catches SIGINT and SIGTERM while it lasts; outside the main thread Python lets nobody, and nothing is caught."""
+    """Catches SIGINT and SIGTERM inside the block. Python allows that in the main thread alone; elsewhere nothing is
+    caught."""
     stop = Stop()
     before = {}
     if threading.current_thread() is threading.main_thread():

@@ -28,7 +28,7 @@ class Training:
     """A run in memory: its networks, and how far it is."""
 
     def __init__(self, config: Config, data: ImageSet) -> None:
-        self.gan = Gan(config.resolved(data.names, "auto") if config.conditional else config)
+        self.gan = Gan(config.resolved(data.names, "auto"))
         self.config, self.device, self.streams = self.gan.config, self.gan.device, self.gan.streams
         self.images = data.images.to(self.device)
         self.labels = data.labels.to(self.device) if config.conditional else None
