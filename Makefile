@@ -68,17 +68,19 @@ explore: $(VENV)/installed  ## the explorer's sliders as a page without code, on
 site: $(VENV)/installed-site  ## a web page of its own: sliders that run in the browser, and all results; site/
 	$(BIN)/ganlab site
 
-test: $(VENV)/installed-dev  ## the whole test suite, a process of one thread a core
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
-test-unit: $(VENV)/installed-dev  ## of it what is quick
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal -m unit
+test: $(VENV)/installed-dev  ## the whole test suite, one single-threaded process a core
+	$(PYTEST)
 
-test-slow: $(VENV)/installed-dev  ## of it real kernels, processes that are killed, Dask
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal -m slow
+test-unit: $(VENV)/installed-dev  ## only its quick tests
+	$(PYTEST) -m unit
 
-test-browser: $(VENV)/installed-dev  ## of it the explorer in Chromium
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal -m browser
+test-slow: $(VENV)/installed-dev  ## only its tests with real kernels, killed processes and Dask
+	$(PYTEST) -m slow
+
+test-browser: $(VENV)/installed-dev  ## only its tests in Chromium
+	$(PYTEST) -m browser
 
 faults: $(VENV)/installed-dev  ## every crash, torn file and full disk there is, 10,000 malformed files; results/faults.md
 	OMP_NUM_THREADS=1 $(BIN)/python tests/faults.py

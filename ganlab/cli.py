@@ -17,7 +17,7 @@ from ganlab import __version__
 from ganlab.bench.command import add_arguments as bench_arguments
 from ganlab.bench.command import one_line
 from ganlab.choices import EXTRACTORS
-from ganlab.config import DATASETS, Config, item_type, option_default
+from ganlab.config import DATASETS, NOTEBOOK_PARAMETERS, Config, item_type, option_default
 from ganlab.errors import GanlabError, last_words
 from ganlab.priors import PRIORS
 from ganlab.study.command import add_arguments as study_arguments
@@ -30,8 +30,6 @@ EXIT_CODES = {
     130: "stopped by Ctrl-C",
     143: "stopped by SIGTERM",
 }
-# What the parameters cell of the experiment names; every other field of Config goes into its ``settings``.
-NOTEBOOK_PARAMETERS = ("preset", "dataset", "classes", "prior", "scaling", "latent_dim", "epochs", "seed")
 
 Options = dict[str, Any]
 
@@ -62,8 +60,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def config_arguments(parser: argparse.ArgumentParser) -> None:
-    words = "the run's folder (default: results/runs/<its names>)"
-    parser.add_argument("--out", metavar="DIR", help=words)
+    parser.add_argument("--out", metavar="DIR", help="the run's folder (default: results/runs/<its names>)")
     groups: dict[str, Any] = {}
     for option in dataclasses.fields(Config):
         name = option.metadata["group"]
@@ -146,8 +143,7 @@ def _default_out(config: Config) -> Path:
 def sample_arguments(parser: argparse.ArgumentParser) -> None:
     _run_argument(parser, "a finished run")
     parser.add_argument("-n", type=int, default=64, help="how many images (default 64)")
-    words = "a folder for PNG files, or a name ending in .npz"
-    parser.add_argument("--out", required=True, metavar="PATH", help=words)
+    parser.add_argument("--out", required=True, metavar="PATH", help="a folder for PNG files, or a name ending in .npz")
     parser.add_argument("--seed", type=int, default=0, help="seed of the latents (default 0)")
     words = "of a conditional run (default: all its classes in turn)"
     parser.add_argument("--classes", "--class", nargs="+", metavar="NAME", help=words)
@@ -165,7 +161,6 @@ def sample(options: Options) -> None:
 
 def export_arguments(parser: argparse.ArgumentParser) -> None:
     _run_argument(parser, "a finished run")
-    parser.add_argument("--format", choices=("onnx",), default="onnx", help="(default onnx)")
     parser.add_argument("--out", required=True, metavar="FILE", help="a name ending in .onnx")
     _best_argument(parser)
 
@@ -185,8 +180,7 @@ def evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--extractors", nargs="+", default=[], metavar="NAME", help=words)
     words = "how many samples (default: as many as training images, at most 5000)"
     parser.add_argument("-n", type=int, default=0, help=words)
-    words = "run notebooks/evaluation.ipynb and keep it in the run"
-    parser.add_argument("--notebook", action="store_true", help=words)
+    parser.add_argument("--notebook", action="store_true", help="run notebooks/evaluation.ipynb and keep it in the run")
     _best_argument(parser)
 
 
@@ -283,8 +277,7 @@ def _note_origin(folder: Path) -> None:
     from ganlab.files import write_atomic
     from ganlab.machine import provenance
 
-    about = json.dumps(provenance(), indent=2) + "\n"
-    write_atomic(folder / "about.json", lambda path: path.write_text(about))
+    write_atomic(folder / "about.json", lambda path: path.write_text(json.dumps(provenance(), indent=2) + "\n"))
 
 
 def bench(options: Options) -> None:

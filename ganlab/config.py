@@ -22,6 +22,8 @@ from ganlab.presets import PRESETS
 from ganlab.priors import PRIORS, SCALINGS
 
 DATASETS = ("cifar10", "shapes")
+# What the parameters cell of the experiment names; every other field goes into its ``settings``.
+NOTEBOOK_PARAMETERS = ("preset", "dataset", "classes", "prior", "scaling", "latent_dim", "epochs", "seed")
 RENAMED = {"arm": "scaling"}  # what older runs call a field
 
 

@@ -132,15 +132,18 @@ def _fixed_stream() -> torch.Generator:
     return torch.Generator().manual_seed(EVALUATION_SEED + 1)
 
 
-def interpolations(generator: nn.Module, config: Config, strips: int = 4, steps: int = 10) -> torch.Tensor:
-    """uint8 (strips * steps, 3, R, R): from one latent to another along the path that keeps the prior.
+def interpolations(
+    generator: nn.Module, config: Config, strips: int = 4, steps: int = 10, path: str = "matched"
+) -> torch.Tensor:
+    """uint8 (strips * steps, 3, R, R): from one latent to another along one of ``priors.PATHS``, by default the one
+    that keeps the prior.
 
     ``steps`` images a strip; a conditional run draws each strip of one class.
     """
     prior, stream = priors.get(config.prior, config.scaling), _fixed_stream()
     start, end = (priors.uniforms(strips, config.latent_dim, stream) for _ in range(2))
     shares = np.linspace(0, 1, steps)
-    latents = torch.stack([prior.interpolate(start, end, float(t)) for t in shares], 1).flatten(0, 1)
+    latents = torch.stack([priors.PATHS[path](prior, start, end, float(t)) for t in shares], 1).flatten(0, 1)
     labels = labels_in_turn(config, strips)
     return generate(generator, latents, None if labels is None else labels.repeat_interleave(steps))
 

@@ -11,18 +11,19 @@ from ganlab.errors import GanlabError, unknown
 from ganlab.files import write_atomic
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
+OUTWARD = re.compile(r"\]\((\.\./[^)#]+)")  # the start of a link to another folder, its path
 BATCH = "GANLAB_BATCH"  # set in the kernel of a batch run: nobody watches, so nothing is drawn live
 
 
 class NotebookError(GanlabError):
-    """A notebook that cannot be found, takes other parameters, or stopped with an error."""
+    """A notebook outside a checkout, or one that stopped with an error."""
 
     exit_code = 1
 
 
-def project_root(start: Path | None = None) -> Path:
-    """The nearest folder above (or at) ``start`` that holds ``notebooks/experiment.ipynb``."""
-    start = (start or Path.cwd()).resolve()
+def project_root() -> Path:
+    """The nearest folder above the current one, or itself, that holds ``notebooks/experiment.ipynb``."""
+    start = Path.cwd().resolve()
     for folder in (start, *start.parents):
         if (folder / "notebooks" / "experiment.ipynb").exists():
             return folder
@@ -54,8 +55,8 @@ def execute(name: str, target: Path, parameters: dict[str, Any], quiet: bool = F
 
     While it runs, and if it fails, the notebook lies beside the target as ``<target>.partial.ipynb``; an earlier target
     is replaced only by a finished one. quiet: what it prints is kept in the notebook alone. title: takes the place of
-    the notebook's own. Raises ``NotebookError``
-    for a parameter that the notebook's ``parameters`` cell does not name, and when a cell fails, with the cell's error.
+    the notebook's own. Raises ``ConfigError`` for an unknown notebook or a parameter that its ``parameters`` cell does
+    not name, and ``NotebookError`` when a cell fails, with the cell's error.
     """
     import nbformat
     import papermill
@@ -76,16 +77,11 @@ def execute(name: str, target: Path, parameters: dict[str, Any], quiet: bool = F
         target.parent.mkdir(parents=True, exist_ok=True)
         os.environ[BATCH] = "1"
         papermill.execute_notebook(
-            str(source),
-            str(partial),
-            parameters,
-            progress_bar=False,
-            stdout_file=None if quiet else sys.stdout,
-            stderr_file=None if quiet else sys.stderr,
-            kernel_name="python3",
+            str(source), str(partial), parameters, progress_bar=False, kernel_name="python3",
+            stdout_file=None if quiet else sys.stdout, stderr_file=None if quiet else sys.stderr,
             config=TraitletsConfig({"KernelManager": {"transport_encryption": "auto"}}),
             extra_arguments=["--log-level=50"],  # the kernel's own log; the notebook's errors come back as errors
-        )
+        )  # fmt: skip
     except PapermillExecutionError as error:
         if error.ename == "KeyboardInterrupt":
             raise KeyboardInterrupt from None
@@ -103,12 +99,20 @@ def execute(name: str, target: Path, parameters: dict[str, Any], quiet: bool = F
             os.environ.pop(BATCH, None)
     notebook = nbformat.read(partial, as_version=4)
     strip(notebook)
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            cell.source = moved_links(cell.source, source.parent, target.parent)
     if title:
         notebook.cells[0].source = re.sub("^# .+", f"# {title}", notebook.cells[0].source, count=1)
     nbformat.validate(notebook)
     write_atomic(target, lambda path: nbformat.write(notebook, path))
     partial.unlink()
     return target
+
+
+def moved_links(text: str, here: Path, there: Path) -> str:
+    """Markdown that is moved to another folder, its links to files outside ``here`` still leading to them."""
+    return OUTWARD.sub(lambda link: f"]({os.path.relpath(here / link[1], there)}", text)
 
 
 def strip(notebook: Any) -> None:

@@ -9,7 +9,7 @@ from tqdm import tqdm
 from ganlab import notebooks
 from ganlab.training.loop import Event
 
-LINE_SECONDS = 30.0  # between two lines of a log: it stays short over hours
+LINE_SECONDS = 30.0  # between two lines: keeps the log of a long run short
 REDRAW_SECONDS = 2.0  # at least, between two drawings of the live curves
 REDRAW_SHARE = 0.02  # of the time, at most, goes into drawing them
 

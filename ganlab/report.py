@@ -11,6 +11,7 @@ import os
 import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -85,20 +86,6 @@ def copying(table: pd.DataFrame) -> str:
     return f"{verdict}: {near}; {100 * twice:.2g} % drawn twice"
 
 
-def with_interval(values: pd.Series, digits: str = ".3g") -> str:
-    """``mean (low to high)``: the 95 % Student interval over the seeds, left out where there is none."""
-    return shown_interval(*mean_interval(values), digits)
-
-
-def classification_numbers(table: pd.DataFrame) -> list[str]:
-    """What synthetic images did for each number of real ones, from ``augmentation.summary``."""
-    return [
-        f"{row.real} real images a class: {row.verdict} ({100 * row.difference_low:+.1f} to "
-        f"{100 * row.difference_high:+.1f} points)"
-        for row in table[table["pairs"] > 0].itertuples()
-    ]
-
-
 # --- the kinds of results -------------------------------------------------------------------------------------------
 
 
@@ -125,6 +112,8 @@ def studies(root: Path) -> Iterator[Result]:
     for path in sorted(root.glob("noise-study*/verdicts.csv")):
         plan, found = read("noise-study", path.parent), tables.read_csv(path)
         done = [planned.path for planned in plan.runs if planned.status == "done"]
+        if not done:
+            continue
         summary = pages.summary(tables.read_csv(path.with_name("runs.csv")), found, plan)
         yield Result(
             f"the noise study, {len(done)} of {len(plan.runs)} runs",
@@ -183,7 +172,10 @@ def benches(root: Path) -> Iterator[Result]:
         rows = pd.read_csv(race)
         fd = rows[(rows["metric"] == "fd") & (rows["extractor"] == JUDGES[0])]
         last = fd.groupby(["contender", "seed"], sort=False).tail(1).groupby(["contender", "minutes"], sort=False)
-        numbers = [f"{name}, {minutes:g} minutes: {with_interval(at['value'])}" for (name, minutes), at in last]
+        numbers = [
+            f"{name}, {minutes:g} minutes: {shown_interval(*mean_interval(at['value']))}"
+            for (name, minutes), at in last
+        ]
         runs = rows.groupby(["contender", "seed"], sort=False)["minutes"].max().reset_index()
         words = "; ".join(
             shlex.join(
@@ -209,40 +201,38 @@ def classifications(root: Path) -> Iterator[Result]:
     """What synthetic images do for a classifier, for every run that was asked."""
     for path in sorted(root.rglob("classification.json")):
         run = Run(path.parent)
-        record = run.read_json(path.name)
+        record, table = run.read_json(path.name), augmentation.summary(augmentation.read_rows(run))
         yield Result(
             "does synthetic data help a classifier?",
             path.with_suffix(".md"),
             run.path / "figures" / "classification.png",
-            classification_numbers(augmentation.summary(augmentation.read_rows(run))),
+            [
+                f"{row.real} real images a class: {row.verdict} ({100 * row.difference_low:+.1f} to "
+                f"{100 * row.difference_high:+.1f} points)"
+                for row in table[table["pairs"] > 0].itertuples()
+            ],
             record["command"],
             record["provenance"],
         )
 
 
-def tutorials(root: Path) -> Iterator[Result]:
-    """The executed tutorial."""
-    path = root / "tutorial" / "tutorial.ipynb"
+def page(root: Path, name: str, title: str, words: str, picture: str = "") -> Iterator[Result]:
+    """An executed notebook that belongs to no run; words: the command that makes it."""
+    path = root / name / f"{name}.ipynb"
     if path.exists():
         about = json.loads(path.with_name("about.json").read_text())
-        yield Result("a GAN, step by step", path, None, [], "make tutorial", about)
-
-
-def explorer(root: Path) -> Iterator[Result]:
-    """The rendered explorer."""
-    path = root / "explorer" / "explorer.ipynb"
-    if path.exists():
-        about = json.loads(path.with_name("about.json").read_text())
-        yield Result("the explorer, in stills", path, path.with_name("lab.png"), [], "make report", about)
+        yield Result(title, path, path.with_name(picture) if picture else None, [], words, about)
 
 
 KINDS: dict[str, Callable[[Path], Iterator[Result]]] = {
     "The noise study": studies,
-    "The tutorial": tutorials,
+    "The tutorial": partial(page, name="tutorial", title="a GAN, step by step", words="make tutorial"),
     "The main experiment": runs,
     "The presets": presets,
     "Data augmentation": classifications,
-    "The explorer": explorer,
+    "The explorer": partial(
+        page, name="explorer", title="the explorer, in stills", words="make report", picture="lab.png"
+    ),
     "Speed": benches,
 }
 
@@ -294,7 +284,7 @@ def write_cards(root: Path = Path("results")) -> Path:
         size = f"{path.stat().st_size / 1e6:.1f} MB; latents: {config.latent_dim} x {config.prior}, {config.scaling}"
         rows.append(Result(
             name.as_posix(), page if page.exists() else run.path / "config.json", picture,
-            [f"`{config.preset}`, {', '.join(config.classes)}", size, *run_numbers(run)],
+            [f"`{config.preset}`, {', '.join(config.classes) or 'all classes'}", size, *run_numbers(run)],
             command(config, run.path, "train"), run.metrics["provenance"],
         ))  # fmt: skip
     parts = ["# Generators", "A card for each that is kept here. Made by `make report`."]

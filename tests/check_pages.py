@@ -42,8 +42,8 @@ def problems(path: Path, executed: bool) -> list[str]:
 
 
 def picture_problem(content: bytes) -> str | None:
-    """What is wrong with the size of a PNG or GIF file, if anything."""
-    moving = b"acTL" in content[:200] or content[:3] == b"GIF"
+    """What is wrong with the size of a PNG file, if anything."""
+    moving = b"acTL" in content[:200]
     most = MOST_MOVING if moving else MOST_PICTURE
     return f"is {len(content) / 1000:.0f} kB: at most {most // 1000}" if len(content) > most else None
 
@@ -59,21 +59,25 @@ def absolute_paths(path: Path) -> list[str]:
 
 
 def broken_links(path: Path) -> list[str]:
-    """Links and pictures of a Markdown page that lead to no file of this repository."""
-    text = re.sub(r"```.*?```", "", path.read_text(), flags=re.DOTALL)
+    """Links and pictures of a page, its Markdown, that lead to no file of this repository."""
+    text = path.read_text()
+    if path.suffix == ".ipynb":
+        cells = nbformat.reads(text, as_version=4).cells
+        text = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+    text = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
     targets = re.findall(r"\]\(([^)\s]+)\)", text) + re.findall(r'(?:src|href)="([^"]+)"', text)
     local = [target.split("#")[0] for target in targets if not re.match(r"[a-z]+:", target)]
     return [f"links to {target}, which is not there" for target in local if not (path.parent / target).exists()]
 
 
 def main() -> int:
-    words = ["git", "ls-files", "*.ipynb", "*.md", "results/*.png", "results/*.gif"]
+    words = ["git", "ls-files", "*.ipynb", "*.md", "results/*.png"]
     listed = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
     bad = 0
     for name in listed.stdout.splitlines():
         path = ROOT / name
         if path.suffix == ".ipynb":
-            found = problems(path, executed=name.startswith("results/")) + absolute_paths(path)
+            found = problems(path, executed=name.startswith("results/")) + absolute_paths(path) + broken_links(path)
         elif path.suffix == ".md":
             found = broken_links(path)
         else:

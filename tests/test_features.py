@@ -128,12 +128,12 @@ def test_the_written_classifier_is_the_trained_one_with_batch_norm_folded(pictur
     assert (found - wanted).abs().max() <= 5e-3 * wanted.abs().max()  # kernels in fp16: 11 bits
 
 
-def test_a_killed_classifier_training_resumes_to_the_same_bits(tmp_path, monkeypatch):
+def test_a_killed_classifier_training_resumes_to_the_same_bits(tmp_path):
     train, test = data.load("shapes", limit=64), data.load("shapes", split="test", limit=16)
-    monkeypatch.setattr(classifier, "Recipe", lambda **given: Recipe(batch_size=32, **given))
+    recipe = Recipe(3, 0, (8, 8, 16), batch_size=32)
 
     def training(name: str):
-        return classifier.train_classifier(tmp_path / name, 3, 0, train, test, widths=(8, 8, 16))
+        return classifier.train_classifier(tmp_path / name, recipe, train, test)
 
     rows = list(training("whole.safetensors"))
     killed = training("resumed.safetensors")

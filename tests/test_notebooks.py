@@ -16,8 +16,7 @@ from check_pages import absolute_paths, problems
 from conftest import ROOT, TINY, ganlab, options
 
 from ganlab import notebooks
-from ganlab.cli import NOTEBOOK_PARAMETERS
-from ganlab.config import Config
+from ganlab.config import NOTEBOOK_PARAMETERS, Config
 from ganlab.errors import ConfigError
 from ganlab.notebooks import NotebookError, execute
 from ganlab.run import Run
@@ -173,6 +172,12 @@ def test_committed_notebooks_become_pages_without_a_warning(tmp_path):
     said = subprocess.run(words, cwd=ROOT, env=settings, capture_output=True, text=True, check=True).stderr
     assert [line for line in said.splitlines() if "Converting" not in line and "Writing" not in line] == []
     assert all("<h1" in page.read_text() for page in tmp_path.glob("*.html"))
+
+
+def test_links_to_other_folders_survive_the_move_to_the_results(tmp_path):
+    text = "[a](../results/a.md#b) [c](c.ipynb) [d](https://e.f)"
+    moved = notebooks.moved_links(text, tmp_path / "notebooks", tmp_path / "results" / "x")
+    assert moved == "[a](../a.md#b) [c](c.ipynb) [d](https://e.f)"
 
 
 def test_strip_joins_what_was_printed_line_by_line():

@@ -33,7 +33,7 @@ def test_nothing_is_measured_with_one_thread():
 def test_one_thread_is_advised_only_where_it_is_faster(two, one, told, monkeypatch):
     config = Config.from_preset("conv-noise", **TINY)
     threads = torch.get_num_threads()
-    monkeypatch.setattr(pace, "_rate", lambda training: one if torch.get_num_threads() == 1 else two)
+    monkeypatch.setattr(pace, "rate", lambda training, seconds: one if torch.get_num_threads() == 1 else two)
     try:
         torch.set_num_threads(2)
         measured = pace.busy(config, load_data(config))

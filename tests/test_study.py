@@ -162,7 +162,9 @@ PLAIN = "{name: a, priors: [gaussian], seeds: [0]}"
          StudyError, "e is exponential under scaling centred"),
         (f"margin: 0.9\nconditions: [{PLAIN}]", ConfigError, "margin is 0.9: give a ratio above 1"),
         (f"swap: {{conditions: [b]}}\nconditions: [{PLAIN}]", ConfigError, "unknown condition 'b'"),
-        (f"predictions: [{{condition: b}}]\nconditions: [{PLAIN}]", ConfigError, "unknown condition 'b'"),
+        (f"predictions: [{{statement: s, kind: worse, condition: b}}]\nconditions: [{PLAIN}]", ConfigError,
+         "unknown condition 'b'"),
+        (f"predictions: [{{condition: a}}]\nconditions: [{PLAIN}]", ConfigError, "with 'statement' and 'kind'"),
         (f"settings: {{epoch: 3}}\nconditions: [{PLAIN}]", ConfigError, "did you mean 'ep"),
     ],
 )  # fmt: skip

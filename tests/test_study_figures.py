@@ -10,7 +10,8 @@ from torch import nn
 
 from ganlab import figures, priors
 from ganlab.config import Config
-from ganlab.figures.palette import PALETTE, colour, in_order, nothing
+from ganlab.figures.palette import PALETTE, colour, in_order
+from ganlab.figures.style import nothing
 from ganlab.files import figure_png
 from ganlab.study import tables
 
@@ -39,7 +40,7 @@ def test_the_primary_figure_has_a_panel_a_judge_a_dot_a_run_and_the_margin():
     assert np.log(own).mean() == pytest.approx(0, abs=1e-9), "Gaussian's own row is about 1"
 
 
-SAID = ("no runs yet", "the generators are not here")
+SAID = ("no runs yet", "these generators are not in this checkout")
 
 
 def test_a_table_without_runs_makes_a_figure_that_says_so():
@@ -51,8 +52,8 @@ def test_a_table_without_runs_makes_a_figure_that_says_so():
         figures.secondary(empty, "P"),
         figures.takeoff(empty),
         figures.latent_size(none, ["P"], "a"),
-        figures.learning_curves(pd.DataFrame(columns=["prior", "seed", "images_seen", "fd"])),
-        figures.no_effect(np.array([]), 1.1),
+        figures.learning_curves(pd.DataFrame(columns=["prior", "seed", "images_seen", "fd"]), "a"),
+        figures.no_effect(np.array([]), 1.1, "a"),
         figures.prior_grids({}),
         figures.interpolation_strips({}),
         figures.swap_heatmap(empty),
@@ -71,8 +72,8 @@ def test_all_charts_stay_small_enough_for_a_page():
         figures.secondary(tables.secondary(RUNS), "P"),
         figures.takeoff(tables.takeoff(RUNS)),
         figures.latent_size(sizes, ["P"], "a"),
-        figures.learning_curves(curves, ["gaussian"], 1.1),
-        figures.no_effect(np.exp(np.linspace(-0.1, 0.1, 50)), 1.1),
+        figures.learning_curves(curves, "a", 1.1),
+        figures.no_effect(np.exp(np.linspace(-0.1, 0.1, 50)), 1.1, "a"),
         figures.prior_shapes(priors.CORE),
         figures.swap_heatmap(swap),
         figures.by_size(pd.DataFrame({"prior": ["gaussian"], 2: [0.1], 8: [0.2]}), "distance"),

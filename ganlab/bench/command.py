@@ -7,8 +7,7 @@ from typing import Any
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", default="results/bench", metavar="DIR", help="(default results/bench)")
-    words = "times that all take turns, at least 5 (default 6)"
-    parser.add_argument("--rounds", type=int, default=6, help=words)
+    parser.add_argument("--rounds", type=int, default=6, help="times that all take turns, at least 5 (default 6)")
     parser.add_argument("--resolutions", action="store_true", help="speed and memory at 32, 64, 128")
     parser.add_argument("--precisions", action="store_true", help="every preset in fp32 and in bf16")
     parser.add_argument("--race", type=float, metavar="MINUTES", help="train for so long and score on the way")

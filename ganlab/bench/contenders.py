@@ -88,9 +88,8 @@ def plain(seed: int = 0) -> Contender:
     criterion = nn.BCELoss()
     d_optimiser = torch.optim.Adam(d.parameters(), lr=0.0002, betas=(0.5, 0.999))
     g_optimiser = torch.optim.Adam(g.parameters(), lr=0.0002, betas=(0.5, 0.999))
-    loader = DataLoader(
-        Pictures(load_data(preset_config("fast", 0, classes=[CLASS]))), 64, shuffle=True, num_workers=2, drop_last=True
-    )
+    pictures = Pictures(load_data(Config.from_preset("fast", classes=[CLASS])))
+    loader = DataLoader(pictures, 64, shuffle=True, num_workers=2, drop_last=True)
 
     def steps() -> Iterator[None]:
         while True:
@@ -115,7 +114,7 @@ def plain(seed: int = 0) -> Contender:
 
     @torch.no_grad()
     def draw(n: int) -> torch.Tensor:
-        latents = evaluation_latents(preset_config("dcgan", 0), n)[:, :, None, None].to(device)
+        latents = evaluation_latents(Config.from_preset("dcgan"), n)[:, :, None, None].to(device)
         g.eval()
         images = torch.cat([to_uint8(g(part)).cpu() for part in latents.split(256)])
         g.train()
@@ -188,60 +187,42 @@ def products(dtype: torch.dtype) -> Contender:
     return Contender(product(max(speeds, key=speeds.get)), 0, "bf16" if dtype == torch.bfloat16 else "fp32")
 
 
-def preset_config(preset: str, seed: int, **changes: Any) -> Config:
-    return Config.from_preset(preset, seed=seed, **changes)
-
-
-def _sized(preset: str, resolution: int) -> Callable[[int], Contender]:
-    return lambda seed: in_ganlab(preset_config(preset, seed, classes=[CLASS], resolution=resolution))
+def of_preset(preset: str, classes: tuple[str, ...] = (CLASS,), **changes: Any) -> Callable[[int], Contender]:
+    """A preset with changes, trained by ganlab on those classes (none: all), as a function of the seed."""
+    return lambda seed: in_ganlab(Config.from_preset(preset, seed=seed, classes=list(classes), **changes))
 
 
 # What is measured: a name in the table, what makes the contender from a seed, and what it is.
 CONTENDERS: dict[str, tuple[Callable[[int], Contender], str]] = {
     "plain": (plain, "PyTorch's DCGAN example at 32x32: fp32, DataLoader, batch 64"),
-    "same networks": (
-        lambda seed: in_ganlab(preset_config("dcgan", seed, classes=[CLASS], instance_noise=0.0)),
-        "the networks and the batch of plain, trained by ganlab",
-    ),
-    "sngan": (lambda seed: in_ganlab(preset_config("sngan", seed, classes=[CLASS])), "D on pixels, the older default"),
-    "fast": (lambda seed: in_ganlab(preset_config("fast", seed, classes=[CLASS])), "ganlab's default preset"),
-    "fast, 32 channels": (
-        lambda seed: in_ganlab(preset_config("fast", seed, classes=[CLASS], g_channels=32)),
-        "the same with a G twice as wide, for longer runs",
-    ),
+    "same networks": (of_preset("dcgan", instance_noise=0.0), "the networks and the batch of plain, trained by ganlab"),
+    "sngan": (of_preset("sngan"), "D on pixels, the older default"),
+    "fast": (of_preset("fast"), "ganlab's default preset"),
+    "fast, 32 channels": (of_preset("fast", g_channels=32), "the same with a G twice as wide, for longer runs"),
     "fast, networks alone": (
-        lambda seed: networks_alone(preset_config("fast", seed, classes=[CLASS])),
+        lambda seed: networks_alone(Config.from_preset("fast", seed=seed, classes=[CLASS])),
         "its networks on one fixed batch: no data, augmentation, average, history",
     ),
-    "fast, ten classes": (lambda seed: in_ganlab(preset_config("fast", seed)), "the default preset on all of CIFAR-10"),
-    "fast, conditional": (
-        lambda seed: in_ganlab(preset_config("fast", seed, conditional=True)),
-        "the same, G and D told the class",
-    ),
+    "fast, ten classes": (of_preset("fast", ()), "the default preset on all of CIFAR-10"),
+    "fast, conditional": (of_preset("fast", (), conditional=True), "the same, G and D told the class"),
     "fast, compiled": (
-        lambda seed: in_ganlab(preset_config("fast", seed, classes=[CLASS], compile=True)),
+        of_preset("fast", compile=True),
         "the default preset, its networks through torch.compile (only measured on a GPU)",
     ),
     "limit fp32": (lambda seed: products(torch.float32), "float32 matrix products"),
     "limit bf16": (lambda seed: products(torch.bfloat16), "bfloat16 matrix products"),
 }
 
-
 # The same for larger images.
 SIZES = {
-    f"{preset} at {resolution}": (_sized(preset, resolution), f"CIFAR-10 at {resolution}x{resolution}")
+    f"{preset} at {resolution}": (of_preset(preset, resolution=resolution), f"CIFAR-10 at {resolution}x{resolution}")
     for preset in ("fast", "sngan-resnet")
     for resolution in (32, 64, 128)
 }
 
-
-def _at(preset: str, precision: str) -> Callable[[int], Contender]:
-    return lambda seed: in_ganlab(preset_config(preset, seed, classes=[CLASS], precision=precision))
-
-
 # Every preset in both precisions.
 PRECISIONS = {
-    f"{preset}, {precision}": (_at(preset, precision), f"{preset} in {precision}")
+    f"{preset}, {precision}": (of_preset(preset, precision=precision), f"{preset} in {precision}")
     for preset in PRESETS
     for precision in ("fp32", "bf16")
 }

@@ -14,10 +14,10 @@ import pandas as pd
 import torch
 
 from ganlab import figures
-from ganlab.bench.contenders import CLASS, CONTENDERS, RACERS, BenchError, preset_config
+from ganlab.bench.contenders import CLASS, CONTENDERS, RACERS, BenchError
 from ganlab.bench.throughput import markdown
 from ganlab.bench.waits import met_bars
-from ganlab.data import ImageSet
+from ganlab.config import Config
 from ganlab.errors import unknown
 from ganlab.files import tile, write_atomic, write_png
 from ganlab.machine import provenance
@@ -50,7 +50,7 @@ def run_race(out: Path, contender: str, minutes: float, seed: int) -> Iterator[p
         return
     rate, began = _rate(out, contender), provenance()
     racer = CONTENDERS[contender][0](seed)
-    train, _ = references(preset_config("fast", 0, classes=[CLASS] if RACERS[contender] == CLASS else []))
+    train, _ = references(Config.from_preset("fast", classes=[CLASS] if RACERS[contender] == CLASS else []))
     train = replace(train, images=train.images[:SAMPLES], labels=train.labels[:SAMPLES])
     images, rows = 0, []
     for mark in [mark for mark in MARKS if mark < minutes] + [minutes]:
@@ -59,7 +59,9 @@ def run_race(out: Path, contender: str, minutes: float, seed: int) -> Iterator[p
             images += racer.images
         drawn = racer.draw(SAMPLES)
         about = {"contender": contender, "seed": seed, "minutes": mark, "images": images}
-        rows.append(_scores(drawn, train).assign(**about)[[*about, "metric", "extractor", "value", "floor"]])
+        table = evaluate(drawn, train, None, list(JUDGES))
+        table = table[table["metric"].isin(METRICS)].drop_duplicates(["metric", "extractor"])  # FD: the most images
+        rows.append(table.assign(**about)[[*about, "metric", "extractor", "value", "floor"]])
         write_atomic(path, lambda file: pd.concat(rows).round(4).to_csv(file, index=False))
         _write_grid(out / "race" / f"{name}-{mark:g}min.png", drawn, racer.classes)
         if racer.keep:
@@ -82,14 +84,10 @@ def _rate(out: Path, contender: str) -> float:
         rows = pd.read_csv(path)
         if rows["contender"].iloc[0] == contender:
             return rows["images"].iloc[-1] / rows["minutes"].iloc[-1] / 60
-    return json.loads((out / "bench.json").read_text())["contenders"][contender]["images_per_second"]
-
-
-def _scores(drawn: torch.Tensor, train: ImageSet) -> pd.DataFrame:
-    """By each judge the Frechet distance at the largest counts and its floor; precision and so on against half of
-    ``train``."""
-    table = evaluate(drawn, train, None, list(JUDGES))
-    return table[table["metric"].isin(METRICS)].drop_duplicates(["metric", "extractor"])
+    measured = json.loads((out / "bench.json").read_text())["contenders"]
+    if contender not in measured:
+        raise BenchError(f"{out}/bench.json has no rate of {contender!r}: run 'ganlab bench' again, into {out}")
+    return measured[contender]["images_per_second"]
 
 
 def race_means(rows: pd.DataFrame, judge: str = JUDGES[0]) -> pd.DataFrame:
@@ -120,15 +118,10 @@ def _shown(rows: pd.DataFrame, judge: str) -> pd.DataFrame:
     return means.assign(images=means["images"].round().astype(int), seeds=seeds).reset_index()
 
 
-def read_races(out: Path) -> pd.DataFrame:
-    """The rows of every race in ``out``/race, contenders in the order of ``RACERS``."""
-    rows = pd.concat([pd.read_csv(path) for path in sorted((out / "race").glob("*.csv"))], ignore_index=True)
-    return rows.sort_values("contender", key=lambda names: names.map(list(RACERS).index), kind="stable")
-
-
 def draw_race(out: Path) -> Path:
     """Gathers every race in ``out``/race into race.csv, race.png and a table of means over the seeds, race.md."""
-    rows = read_races(out)
+    rows = pd.concat([pd.read_csv(path) for path in sorted((out / "race").glob("*.csv"))], ignore_index=True)
+    rows = rows.sort_values("contender", key=lambda names: names.map(list(RACERS).index), kind="stable")
     write_atomic(out / "race.csv", lambda path: rows.to_csv(path, index=False))
     distances = rows[(rows["metric"] == "fd") & (rows["extractor"] == JUDGES[0])]
     figure = figures.race(distances.assign(classes=distances["contender"].map(RACERS)))

@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ganlab.bench.contenders import CLASS, BenchError, in_ganlab, preset_config, seconds_of
+from ganlab.bench.contenders import CLASS, BenchError, in_ganlab, seconds_of
 from ganlab.bench.throughput import machine_line, markdown, throughput
+from ganlab.config import Config
 from ganlab.data import load_data
 from ganlab.files import write_atomic
 from ganlab.latents import evaluation_latents
@@ -21,11 +22,16 @@ from ganlab.machine import native_precision, provenance
 from ganlab.networks.generators import generate
 from ganlab.training.step import Gan
 
+MOST_SECONDS = {
+    "import ganlab": 0.3, "ganlab --help": 0.6, "data of a second start": 1.0, "first step, imports done": 3.0,
+    "10,000 samples": 5.0, "one sample": 0.01,
+}  # fmt: skip
+
 
 def waiting() -> dict[str, float]:
-    """Seconds from a command to its answer, medians of five: imports, help, data, first step, samples."""
-    config = preset_config("fast", 0, classes=[CLASS])
-    load_data(config)  # the first ever start unpacks the data; the others are those that count
+    """Seconds from a command to its answer, medians: imports, help, data, first step, samples."""
+    config = Config.from_preset("fast", classes=[CLASS])
+    load_data(config)  # unpack the data first, so that it is not timed
     sampler = in_ganlab(config)
     gan = Gan(config)
     one = evaluation_latents(config, 1)
@@ -33,14 +39,11 @@ def waiting() -> dict[str, float]:
     def command(*words: str) -> Callable[[], object]:
         return lambda: subprocess.run([sys.executable, *words], check=True, capture_output=True)
 
-    def first_step() -> None:
-        in_ganlab(config).step()
-
     timed: dict[str, tuple[Callable[[], object], int]] = {
         "import ganlab": (command("-c", "import ganlab"), 5),
         "ganlab --help": (command("-m", "ganlab", "--help"), 5),
-        "data of a second start": (lambda: load_data(preset_config("fast", 0)), 5),
-        "first step, imports done": (first_step, 5),
+        "data of a second start": (lambda: load_data(Config.from_preset("fast")), 5),
+        "first step, imports done": (lambda: in_ganlab(config).step(), 5),
         "10,000 samples": (lambda: sampler.draw(10_000), 3),
         "one sample": (lambda: generate(gan.ema.network, one), 50),
     }
@@ -56,17 +59,7 @@ def bars(table: pd.DataFrame, together: list[float], around: list[float], waits:
         ("same networks / plain", row.ratio_to_plain["same networks"], "at least", times),
         ("all but the networks, share of a step", statistics.median(around), "at most", 0.08),
         ("two processes of one thread / one", statistics.median(together), "at least", 1.9),
-        *(
-            (f"{name}, seconds", waits[name], "at most", most)
-            for name, most in [
-                ("import ganlab", 0.3),
-                ("ganlab --help", 0.6),
-                ("data of a second start", 1.0),
-                ("first step, imports done", 3.0),
-                ("10,000 samples", 5.0),
-                ("one sample", 0.01),
-            ]
-        ),
+        *((f"{name}, seconds", waits[name], "at most", most) for name, most in MOST_SECONDS.items()),
     ]
     if native:
         share = ("same networks, share of the bf16 limit", row.share_of_limit["same networks"], "at least", 0.35)
@@ -100,17 +93,10 @@ def measure(out: Path, rounds: int = 6, seconds: float = 2.0) -> tuple[pd.DataFr
 
 
 def _report(began: dict[str, Any], rounds: int, table: pd.DataFrame, standing: pd.DataFrame) -> str:
-    return (
-        "\n\n".join(
-            [
-                "# Throughput",
-                f"`make bench`, {began['date'][:10]}, {machine_line(began)}. Medians of {rounds} rounds in which "
-                "all take turns; low and high are the slowest and the fastest round. Operations are those executed, "
-                "counted by torch (a multiplication and an addition are two); the limit is the rate of square matrix "
-                "products in the same precision.",
-                markdown(table),
-                markdown(standing),
-            ]
-        )
-        + "\n"
+    words = (
+        f"`make bench`, {began['date'][:10]}, {machine_line(began)}. Medians of {rounds} rounds in which all take "
+        "turns; low and high are the slowest and the fastest round. Operations are those executed, counted by torch "
+        "(a multiplication and an addition are two); the limit is the rate of square matrix products in the same "
+        "precision."
     )
+    return "\n\n".join(["# Throughput", words, markdown(table), markdown(standing)]) + "\n"

@@ -29,7 +29,7 @@ class LoadedGenerator:
 
     def draw(self, latents: torch.Tensor, name: str | None = None) -> torch.Tensor:
         """uint8 (3, R, R) of latents (1, d); name: the class, of a conditional run, by default its first."""
-        labels = torch.tensor([self.config.classes.index(name) if name else 0]) if self.config.conditional else None
+        labels = latent_space.labels_in_turn(self.config, 1, [name] if name else None)
         return generate(self.generator, latents, labels)[0]
 
     @cached_property
@@ -43,9 +43,9 @@ class LoadedGenerator:
         return latents + self.prior.at(latents.shape[1]).std * torch.tensor(steps[: len(ways)]) @ ways
 
 
-def available(root: str | Path = "results") -> list[str]:
-    """The folders under ``root`` that hold a trained generator, in order of their names."""
-    return sorted(str(path.parent) for path in Path(root).rglob("generator.safetensors"))
+def available() -> list[str]:
+    """The folders under ``results`` that hold a trained generator, in order of their names."""
+    return sorted(str(path.parent) for path in Path("results").rglob("generator.safetensors"))
 
 
 @lru_cache(maxsize=32)

@@ -1,7 +1,7 @@
 """The explorer's panels: sliders over trained generators, for JupyterLab and Voila.
 
-Each panel is a function that returns one widget. What a move changes is drawn once its messages are read: moves that
-were overtaken are dropped. A run that is missing or broken is a sentence in the panel.
+Each panel is a function that returns one widget. Only the newest position of a slider is drawn; older ones that still
+wait are skipped. A run that is missing or broken is a sentence in the panel.
 """
 
 import math
@@ -17,34 +17,33 @@ from ganlab.errors import GanlabError
 from ganlab.explorer.generators import LoadedGenerator, read
 from ganlab.explorer.parts import (
     STYLE,
+    Shown,
+    Slider,
     captioned,
     file_name,
     framed,
-    new_slider,
     nothing,
     pixels,
     run_choice,
     seed_control,
-)
+)  # fmt: skip
 from ganlab.latents import REACH
 from ganlab.scoring.evaluate import neighbours, references
 
 SIDE = 224  # of a picture on the screen, in pixels
-
-
 SMALL = 112  # the same where several stand side by side
 
 
 def interpolation(folders: Sequence[str]) -> ipywidgets.Widget:
-    """From one seed to another: the slider t, three paths, truncation where the prior has it, a class where the run has
-    some, and the nearest training image on demand."""
+    """Moves between two seeds: t, path, truncation (if the prior allows it), class (if the run is conditional), and on
+    demand the nearest training image."""
     if not folders:
         return nothing("interpolation")
     run = run_choice(folders, "interpolation")
     (first, first_row), (second, second_row) = seed_control("from seed", 1), seed_control("to seed", 2)
-    t = new_slider("t", 0.0, 0.0, 1.0, 0.01)
+    t = Slider(description="t")
     path = ipywidgets.Dropdown(options=list(priors.PATHS), description="path", style=STYLE)
-    share = new_slider("truncation", 1.0, 0.05, 1.0, 0.05)
+    share = Slider(description="truncation", value=1.0, low=0.05, step=0.05)
     name = ipywidgets.Dropdown(options=[], description="class", style=STYLE)
     near = ipywidgets.Checkbox(False, description="nearest training image", indent=False)
 
@@ -64,26 +63,24 @@ def interpolation(folders: Sequence[str]) -> ipywidgets.Widget:
             ends = [trained.prior.truncate(u, share.value) for u in ends]
         return priors.PATHS[path.value](trained.prior, *ends, t.value)
 
-    def show() -> tuple[str, str]:
+    def show() -> Shown:
         trained = read(run.value)
-        drawn = trained.draw(latents(trained), name.value)
+        z = latents(trained)
+        drawn = trained.draw(z, name.value)
         shown = captioned(drawn, f"t = {t.value:.2f}", SIDE)
         if near.value:
             found, distance = neighbours(drawn[None], references(trained.config)[0])
             shown += captioned(found[0], f"nearest training image, {distance[0]:.2f} away", SIDE)
-        return shown, "" if trained.prior.truncatable else f"truncation is not defined for {trained.prior.name}"
-
-    def keep() -> tuple[str, np.ndarray, dict[str, np.ndarray]]:
-        trained = read(run.value)
-        z, truncated = latents(trained), f"share{share.value:.2f}" if share.value < 1 else ""
+        said = "" if trained.prior.truncatable else f"truncation is not defined for {trained.prior.name}"
+        truncated = f"share{share.value:.2f}" if share.value < 1 else ""
         words = (Path(run.value).name, name.value, path.value, first.value, second.value, f"t{t.value:.2f}", truncated)
         arrays = {"latents": z.numpy(), "run": np.array(run.value), "class": np.array(name.value or "")}
-        return file_name(*words), pixels(trained.draw(z, name.value)), arrays
+        return shown, said, file_name(*words), pixels(drawn), arrays
 
     run.observe(fit_run, "value")
     fit_run()
     rows = (run, first_row, second_row, t, path, share, name, near)
-    return framed(show, keep, (run, first, second, t, path, share, name, near), rows)
+    return framed(show, (run, first, second, t, path, share, name, near), rows)
 
 
 def every_prior(folders: dict[str, str]) -> ipywidgets.Widget:
@@ -96,8 +93,8 @@ def every_prior(folders: dict[str, str]) -> ipywidgets.Widget:
     if not folders:
         return nothing("every prior")
     (first, first_row), (second, second_row) = seed_control("from seed", 1), seed_control("to seed", 2)
-    t = new_slider("t", 0.0, 0.0, 1.0, 0.01)
-    pushes = [new_slider(f"push {place}", 0.0, -1.0, 1.0, 0.02) for place in (1, 2, 3)]
+    t = Slider(description="t")
+    pushes = [Slider(description=f"push {place}", low=-1.0, step=0.02) for place in (1, 2, 3)]
 
     def latents(trained: LoadedGenerator) -> torch.Tensor:
         def scores(seed: int) -> torch.Tensor:
@@ -108,29 +105,23 @@ def every_prior(folders: dict[str, str]) -> ipywidgets.Widget:
         moved = between + sum(push.value * scores(-1 - place) for place, push in enumerate(pushes))
         return trained.prior.icdf(torch.special.ndtr(moved * between.norm() / moved.norm()))
 
-    def drawn() -> dict[str, tuple[torch.Tensor, torch.Tensor] | GanlabError]:
-        found: dict[str, tuple[torch.Tensor, torch.Tensor] | GanlabError] = {}
+    def show() -> Shown:
+        drawn, arrays, errors = {}, {}, []
         for name, folder in folders.items():
             try:
                 trained = read(folder)
                 z = latents(trained)
-                found[name] = z, trained.draw(z)
+                drawn[name], arrays[name] = trained.draw(z), z.numpy()
             except GanlabError as error:
-                found[name] = error
-        return found
-
-    def show() -> tuple[str, str]:
-        found = drawn()
-        there = [captioned(both[1], name, SMALL) for name, both in found.items() if isinstance(both, tuple)]
-        return "".join(there), "; ".join(str(both) for both in found.values() if not isinstance(both, tuple))
-
-    def keep() -> tuple[str, np.ndarray, dict[str, np.ndarray]]:
-        found = {name: both for name, both in drawn().items() if isinstance(both, tuple)}
+                errors.append(str(error))
+        if not drawn:
+            raise GanlabError("; ".join(errors))
         words = ["priors", first.value, second.value, f"t{t.value:.2f}", *(f"{push.value:+.2f}" for push in pushes)]
-        sheet = np.concatenate([pixels(image) for _, image in found.values()], 1)
-        return file_name(*words), sheet, {name: z.numpy() for name, (z, _) in found.items()}
+        shown = "".join(captioned(image, name, SMALL) for name, image in drawn.items())
+        sheet = np.concatenate([pixels(image) for image in drawn.values()], 1)
+        return shown, "; ".join(errors), file_name(*words), sheet, arrays
 
-    return framed(show, keep, (first, second, t, *pushes), (first_row, second_row, t, *pushes))
+    return framed(show, (first, second, t, *pushes), (first_row, second_row, t, *pushes))
 
 
 def directions(folders: Sequence[str], k: int = 5) -> ipywidgets.Widget:
@@ -139,25 +130,23 @@ def directions(folders: Sequence[str], k: int = 5) -> ipywidgets.Widget:
         return nothing("directions")
     run = run_choice(folders, "directions")
     seed, seed_row = seed_control("seed", 1)
-    sliders = [new_slider(f"direction {place + 1}", 0.0, -REACH, REACH, 0.1) for place in range(k)]
+    sliders = [Slider(description=f"direction {place + 1}", low=-REACH, high=REACH, step=0.1) for place in range(k)]
     back = ipywidgets.Button(description="back to the seed", tooltip="directions: all sliders to 0")
 
     def latents(trained: LoadedGenerator) -> torch.Tensor:
         return trained.along(trained.prior.icdf(trained.uniforms(seed.value)), [slider.value for slider in sliders])
 
-    def show() -> tuple[str, str]:
-        trained = read(run.value)
-        return captioned(trained.draw(latents(trained)), f"seed {seed.value}", SIDE), ""
-
-    def keep() -> tuple[str, np.ndarray, dict[str, np.ndarray]]:
+    def show() -> Shown:
         trained = read(run.value)
         z = latents(trained)
+        drawn = trained.draw(z)
         words = (Path(run.value).name, "directions", seed.value, *(f"{slider.value:+.1f}" for slider in sliders))
-        return file_name(*words), pixels(trained.draw(z)), {"latents": z.numpy(), "run": np.array(run.value)}
+        arrays = {"latents": z.numpy(), "run": np.array(run.value)}
+        return captioned(drawn, f"seed {seed.value}", SIDE), "", file_name(*words), pixels(drawn), arrays
 
     def reset(_: object) -> None:
         for slider in sliders:
             slider.value = 0.0
 
     back.on_click(reset)
-    return framed(show, keep, (run, seed, *sliders), (run, seed_row, *sliders, back))
+    return framed(show, (run, seed, *sliders), (run, seed_row, *sliders, back))

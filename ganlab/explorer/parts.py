@@ -75,12 +75,6 @@ class Slider(anywidget.AnyWidget):
     _css = Path(__file__).with_name("slider.css")
 
 
-def new_slider(words: str, value: float, low: float, high: float, step: float) -> Slider:
-    slider = Slider(value=value, low=low, high=high, step=step, description=words)
-    slider.add_class("ganlab-slider")
-    return slider
-
-
 def seed_control(words: str, value: int) -> tuple[ipywidgets.BoundedIntText, ipywidgets.HBox]:
     """A seed and its row: the number, the one before, the one after, another at random."""
     number = ipywidgets.BoundedIntText(value, min=0, max=2**31 - 1, description=words, style=STYLE,
@@ -93,7 +87,7 @@ def seed_control(words: str, value: int) -> tuple[ipywidgets.BoundedIntText, ipy
 
     stream = np.random.default_rng()
     steps = (
-        button("previous", lambda seed: max(seed - 1, 0)),
+        button("previous", lambda seed: seed - 1),
         button("next", lambda seed: seed + 1),
         button("random", lambda _: int(stream.integers(0, 100_000))),
     )
@@ -105,17 +99,17 @@ def run_choice(folders: Sequence[str], panel: str) -> ipywidgets.Dropdown:
                                tooltip=f"{panel}: the run", layout={"width": "560px"})  # fmt: skip
 
 
+Shown = tuple[str, str, str, np.ndarray, dict[str, np.ndarray]]
+# HTML of the pictures, what to say; and to save: a name, a picture uint8 (H, W, 3), arrays
+
+
 def framed(
-    show: Callable[[], tuple[str, str]],
-    keep: Callable[[], tuple[str, np.ndarray, dict[str, np.ndarray]]],
-    controls: Sequence[ipywidgets.Widget],
-    rows: Sequence[ipywidgets.Widget],
+    show: Callable[[], Shown], controls: Sequence[ipywidgets.Widget], rows: Sequence[ipywidgets.Widget]
 ) -> ipywidgets.Widget:
     """The rows, and below them the pictures, a save button and a status line.
 
-    show: () -> (HTML of the pictures, what to say); keep: () -> (name, picture uint8 (H, W, 3), arrays) to save. Both
-    use the present values. controls: a change of any of them draws again. Expected errors (a missing run, a damaged
-    file, a full disk) appear in the status line.
+    show: what to show and to save at the present values. controls: a change of any of them draws again. Expected errors
+    (a missing run, a damaged file, a full disk) appear in the status line.
     """
     pictures, line = ipywidgets.HTML(), ipywidgets.HTML()
     button = ipywidgets.Button(description="save", tooltip=f"save the picture and its latents in {SAVED}")
@@ -125,16 +119,16 @@ def framed(
 
     def draw() -> None:
         try:
-            pictures.value, words = show()
+            pictures.value, words, *_ = show()
         except GanlabError as error:
             words = str(error)
         say(words)
 
     def save(_: object) -> None:
         try:
-            name, pixels, arrays = keep()
+            *_, name, picture, arrays = show()
             write_atomic(SAVED / f"{name}.npz", lambda path: write_npz(path, **arrays))
-            say(f"saved {write_atomic(SAVED / f'{name}.png', lambda path: write_png(path, pixels))} and {name}.npz")
+            say(f"saved {write_atomic(SAVED / f'{name}.png', lambda path: write_png(path, picture))} and {name}.npz")
         except GanlabError as error:
             say(str(error))
 

@@ -21,6 +21,7 @@ function render({ model, el }) {
   model.on("change:disabled", follow);
   follow();
   label.append(name, slider, reading);
+  el.classList.add("ganlab-slider");
   el.append(label);
 }
 export default { render };

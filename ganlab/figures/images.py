@@ -8,7 +8,7 @@ import torch
 from matplotlib.figure import Figure
 from PIL import Image
 
-from ganlab.figures.style import fewer_colours, new_figure, sheet_figure, show, words_figure
+from ganlab.figures.style import fewer_colours, new_figure, nothing, sheet_figure, show
 from ganlab.files import tile
 
 
@@ -35,7 +35,7 @@ def directions(pictures: torch.Tensor, moves: Sequence[float]) -> Figure:
 def truncation(rows: Mapping[float, torch.Tensor]) -> Figure:
     """A row for each share that truncation keeps (``latents.truncations``), a column the same uniforms."""
     if not rows:
-        return words_figure("truncation is not defined for this prior")
+        return nothing("truncation is not defined for this prior")
     names = [f"share {share:g}" for share in rows]
     return named_sheet(torch.cat(list(rows.values())), len(next(iter(rows.values()))), names)
 
@@ -50,19 +50,14 @@ def animation(frames: Sequence[torch.Tensor], columns: int = 0, scale: int = 2, 
     each = 350 if last else 120
     durations = [each] * (len(pictures) - 1) + [last or each]
     file = io.BytesIO()
-    pictures[0].save(
-        file, format="PNG", save_all=True, append_images=pictures[1:], duration=durations, loop=0, default_image=False
-    )
+    pictures[0].save(file, format="PNG", save_all=True, append_images=pictures[1:], duration=durations, loop=0)
     return file.getvalue()
 
 
 def named_sheet(pictures: torch.Tensor, columns: int, names: list[str], across: tuple[str, ...] = ()) -> Figure:
     """One sheet with a name to the left of each row; about 80 images of CIFAR-10's size stay under 200 kB."""
     sheet = np.pad(tile(fewer_colours(pictures), columns), ((0, 1), (0, 0), (0, 0)), constant_values=255)  # equal rows
-    figure = sheet_figure(sheet, across, tuple(name.replace("_", "\n") if len(name) > 12 else name for name in names))
-    for text in figure.axes[0].texts:
-        text.set_fontsize(7)
-    return figure
+    return sheet_figure(sheet, across, tuple(name.replace("_", "\n") if len(name) > 12 else name for name in names))
 
 
 def neighbours(generated: torch.Tensor, nearest: torch.Tensor, distances: torch.Tensor, real_distance: float) -> Figure:

@@ -7,31 +7,30 @@ import pandas as pd
 import seaborn as sns
 import torch
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator
 from torch import nn
 
 from ganlab import priors
 from ganlab.config import Config
 from ganlab.figures.images import named_sheet
-from ganlab.figures.palette import colour, in_order, nothing
-from ganlab.figures.style import new_figure
-from ganlab.latents import EVALUATION_SEED, evaluation_latents, labels_in_turn
+from ganlab.figures.palette import colour, in_order
+from ganlab.figures.style import new_figure, nothing
+from ganlab.latents import EVALUATION_SEED, evaluation_latents, interpolations, labels_in_turn
 from ganlab.networks.generators import generate
 
 Trained = Mapping[str, tuple[nn.Module, Config]]
 
 
-def prior_shapes(names: Sequence[str], scaling: str = "raw", d: int = 100, n: int = 20_000) -> Figure:
-    """One coordinate of each prior: a histogram of n draws, and the mean and the standard deviation."""
+def prior_shapes(names: Sequence[str]) -> Figure:
+    """One raw coordinate of each prior: a histogram of 20,000 draws, and their mean and standard deviation. The bars at
+    the edges hold all draws beyond them."""
     order = in_order(names)
-    with sns.axes_style("white"):
-        figure, axes = new_figure(1, len(order), min(1.5 * len(order) + 0.2, 10.5), 1.7)
+    figure, axes = new_figure(1, len(order), min(1.5 * len(order) + 0.2, 10.5), 1.7, "white")
     for axis, name in zip(axes[0], order, strict=True):
         stream = torch.Generator().manual_seed(EVALUATION_SEED)
-        z = priors.get(name, scaling).sample(n // 10, d, stream)[:, :10].flatten()
+        z = priors.get(name, "raw").sample(2000, 100, stream)[:, :10].flatten()
         axis.hist(z.clamp(-4, 4).numpy(), bins=np.linspace(-4.1, 4.1, 42), color=colour(name), density=True)
         axis.set_title(name, fontsize=9)
-        axis.set_xlabel(f"mean {float(z.mean()):.1f}, SD {float(z.std()):.1f}".replace("-0.0", "0.0"), fontsize=7.5)
+        axis.set_xlabel(f"mean {float(z.mean()):z.1f}, SD {float(z.std()):.1f}", fontsize=7.5)
         axis.set(yticks=[], xlim=(-4.2, 4.2))
         axis.tick_params(labelsize=7)
         sns.despine(ax=axis, left=True)
@@ -41,8 +40,7 @@ def prior_shapes(names: Sequence[str], scaling: str = "raw", d: int = 100, n: in
 def ridges(samples: Mapping[str, np.ndarray], label: str, reach: tuple[float, float]) -> Figure:
     """The distribution of numbers of each prior, one below the other: samples: prior -> values; reach: of the axis."""
     order = in_order(samples)
-    with sns.axes_style("white"):
-        figure, axes = new_figure(len(order), 1, 6.5, 0.48 * len(order) + 0.7, sharex=True)
+    figure, axes = new_figure(len(order), 1, 6.5, 0.48 * len(order) + 0.7, "white", sharex=True)
     edges = np.linspace(*reach, 90)
     for axis, name in zip(axes[:, 0], order, strict=True):
         axis.hist(np.clip(samples[name], *reach), bins=edges, color=colour(name), density=True)
@@ -59,7 +57,7 @@ def prior_grids(generators: Trained, n: int = 10) -> Figure:
     Colours are rounded to 32 levels a channel; 8 priors of 10 images make a PNG of 200 kB.
     """
     if not generators:
-        return nothing("the generators are not here")
+        return nothing("these generators are not in this checkout")
     order = in_order(generators)
     rows = [
         generate(generator, evaluation_latents(config, n), labels_in_turn(config, n))
@@ -68,26 +66,15 @@ def prior_grids(generators: Trained, n: int = 10) -> Figure:
     return named_sheet(torch.cat(rows), n, order)
 
 
-def strips(generator: nn.Module, config: Config, steps: int, paths: Sequence[str]) -> torch.Tensor:
-    """Images uint8 (paths * steps, 3, R, R) between two latents."""
-    prior = priors.get(config.prior, config.scaling)
-    stream = torch.Generator().manual_seed(EVALUATION_SEED + 1)
-    start, end = (priors.uniforms(1, config.latent_dim, stream) for _ in range(2))
-    shares = np.linspace(0, 1, steps)
-    latents = torch.cat([path(prior, start, end, t) for path in map(priors.PATHS.get, paths) for t in shares])
-    labels = labels_in_turn(config, 1)
-    return generate(generator, latents, None if labels is None else labels.repeat(len(latents)))
-
-
 def interpolation_strips(generators: Trained, steps: int = 9, paths: Sequence[str] = tuple(priors.PATHS)) -> Figure:
     """Between the same two sets of uniforms, for each prior and each of ``priors.PATHS`` that is named: a row.
 
     Colours are rounded to 32 levels a channel; 3 priors of 9 steps make a PNG of 200 kB, so hand over a few at a time.
     """
     if not generators:
-        return nothing("the generators are not here")
+        return nothing("these generators are not in this checkout")
     order = in_order(generators)
-    pictures = torch.cat([strips(*generators[name], steps, paths) for name in order])
+    pictures = torch.cat([interpolations(*generators[name], 1, steps, path) for name in order for path in paths])
     names = [f"{name}\n{path}" if len(paths) > 1 else name for name in order for path in paths]
     return named_sheet(pictures, steps, names, tuple(f"t = {t:.2g}" for t in np.linspace(0, 1, steps)))
 
@@ -95,7 +82,7 @@ def interpolation_strips(generators: Trained, steps: int = 9, paths: Sequence[st
 def swap_heatmap(ratios: pd.DataFrame) -> Figure:
     """Trained with one prior (rows), sampled with another (columns): the distance over that of the row's own prior."""
     if ratios.empty:
-        return nothing("the generators are not here")
+        return nothing("these generators are not in this checkout")
     table = ratios.loc[in_order(ratios.index), in_order(ratios.columns)].astype(float)
     rows, columns = table.shape
     reach = max(float(np.abs(np.log(table)).max().max()), 0.05)
@@ -111,13 +98,13 @@ def swap_heatmap(ratios: pd.DataFrame) -> Figure:
 
 def by_size(table: pd.DataFrame, label: str) -> Figure:
     """A number for each prior and latent size (columns of integers beside ``prior``): a line a prior."""
-    with sns.axes_style("whitegrid"):
-        figure, ((axis,),) = new_figure(1, 1, 6.5, 3.2)
-    sizes = [column for column in table.columns if column != "prior"]
-    for row in table.set_index("prior").iterrows():
-        axis.plot(sizes, row[1].to_numpy(float), "o-", color=colour(row[0]), markersize=4, label=row[0])
+    figure, ((axis,),) = new_figure(1, 1, 6.5, 3.2, "whitegrid")
+    rows = table.set_index("prior")
+    sizes = list(rows)
+    for prior, values in rows.iterrows():
+        axis.plot(sizes, values.to_numpy(float), "o-", color=colour(prior), markersize=4, label=prior)
     axis.set(xscale="log", xlabel="latent coordinates", ylabel=label, ylim=(0, None))
     axis.set_xticks(sizes, [str(size) for size in sizes])
-    axis.xaxis.set_minor_locator(NullLocator())
+    axis.minorticks_off()
     axis.legend(fontsize=8, frameon=False)
     return figure

@@ -9,7 +9,7 @@ from matplotlib.patches import FancyArrowPatch, Rectangle
 
 from ganlab.figures.style import new_figure
 
-LARGEST = 32.0  # pixels of a side that are drawn in full height; larger ones are drawn as high
+LARGEST = 32.0  # a side of this many pixels or more is drawn at full height
 
 
 def blocks(rows: Sequence[dict[str, Any]], start: str, colour: str) -> Figure:

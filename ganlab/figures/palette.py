@@ -1,12 +1,11 @@
-"""What all figures of priors share: one colour and one place a prior, rows, and a figure of nothing."""
+"""What all figures of priors share: one colour and one place a prior, and rows."""
 
 from collections.abc import Iterable
 
 import matplotlib.pyplot as plt
-from matplotlib.figure import Figure
 
 from ganlab import priors
-from ganlab.figures.style import COLOURS, new_figure
+from ganlab.figures.style import COLOURS
 
 # Gaussian is black. The core priors have the colours of Okabe & Ito less yellow, the extended ones darker colours and
 # squares: 14 hues alone cannot be told apart. A prior that is added is grey until it gets a colour here.
@@ -36,15 +35,3 @@ def prior_rows(axis: plt.Axes, names: list[str]) -> None:
     axis.set_ylim(len(names) - 0.5, -0.5)
     axis.tick_params(axis="x", labelsize=8)
     axis.grid(visible=False, axis="y")
-
-
-def nothing_yet(axis: plt.Axes, said: str = "no runs yet") -> None:
-    axis.text(0.5, 0.5, said, transform=axis.transAxes, ha="center", va="center", color="0.3")
-    axis.set(xticks=[], yticks=[])
-
-
-def nothing(said: str = "no runs yet") -> Figure:
-    """A figure that says why there is nothing to see."""
-    figure, ((axis,),) = new_figure(1, 1, 4, 1)
-    nothing_yet(axis, said)
-    return figure

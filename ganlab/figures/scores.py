@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 
 from ganlab.figures.style import COLOURS, FAKE, GENERATOR, REAL, new_figure
 
@@ -56,6 +57,10 @@ def race(rows: pd.DataFrame) -> Figure:
             axis.plot(mean.index, mean, "o-", color=colour, markersize=3, label=label)
         axis.axhline(panel["floor"].iloc[0], color="0.4", linestyle=":", label="real images (floor)")
         axis.set(xlabel="minutes of training", ylabel=unit, yscale="log", title=classes)
+        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.yaxis.set_major_formatter("{x:g}")
+        axis.set_xticks(sorted(panel["minutes"].unique()))
+        axis.minorticks_off()
         axis.grid(alpha=0.25)
         axis.legend(fontsize=8, frameon=False)
     return figure
@@ -68,17 +73,8 @@ def classification(table: pd.DataFrame) -> Figure:
     for name, colour, shift in (("real", REAL, 0.98), ("real and synthetic", GENERATOR, 1.02)):  # bars side by side
         group = table[table["training_set"] == name]
         reach = (group["accuracy"] - group["low"]).fillna(0)
-        axis.errorbar(
-            group["real"] * shift,
-            group["accuracy"],
-            reach,
-            fmt="o-",
-            color=colour,
-            markersize=4,
-            capsize=3,
-            linewidth=1.3,
-            label=name,
-        )
+        axis.errorbar(group["real"] * shift, group["accuracy"], reach, fmt="o-", color=colour, label=name,
+                      markersize=4, capsize=3, linewidth=1.3)  # fmt: skip
     for row in table[table["training_set"] == "synthetic"].itertuples():
         axis.axhline(row.accuracy, color=FAKE, linestyle="--", linewidth=1.3, label="synthetic alone")
         if row.low < row.high:

@@ -8,13 +8,12 @@ from collections.abc import Iterable, Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+from matplotlib.ticker import LogLocator, NullLocator
 
-from ganlab.figures.palette import colour, in_order, marker, nothing, nothing_yet, prior_rows
-from ganlab.figures.style import new_figure
+from ganlab.figures.palette import colour, in_order, marker, prior_rows
+from ganlab.figures.style import new_figure, nothing, nothing_yet
 
 CONTROL = "gaussian"
 UNITS = {"recall": "share of real images", "coverage": "share of real images", "precision": "share of images",
@@ -36,8 +35,7 @@ def primary(
     here = runs[(runs["condition"] == condition) & (runs["status"] == "done")]
     found = verdicts[verdicts["condition"] == condition]
     order = in_order(here["prior"])
-    with sns.axes_style("whitegrid"):
-        figure, axes = new_figure(1, len(judges), 1.6 + 4.2 * len(judges), 0.34 * max(len(order), 3) + 1.2)
+    figure, axes = new_figure(1, len(judges), 1.6 + 4.2 * len(judges), 0.34 * max(len(order), 3) + 1.2, "whitegrid")
     for axis, judge in zip(axes[0], judges, strict=True):
         axis.set_title(f"judge: {judge}", fontsize=10)
         ratios = _ratios(here, f"log_fd_{judge}")
@@ -81,10 +79,8 @@ def conditions(verdicts: pd.DataFrame, judges: Sequence[str], margin: float) -> 
     names = list(dict.fromkeys(found["condition"]))
     orders = {name: in_order(found.loc[found["condition"] == name, "prior"]) for name in names}
     heights = [0.24 * len(orders[name]) + 0.35 for name in names]
-    with sns.axes_style("whitegrid"):
-        figure, axes = new_figure(
-            len(names), len(judges), 1.6 + 4.2 * len(judges), sum(heights) + 0.9, height_ratios=heights, sharex="col"
-        )
+    size = (1.6 + 4.2 * len(judges), sum(heights) + 0.9)
+    figure, axes = new_figure(len(names), len(judges), *size, "whitegrid", height_ratios=heights, sharex="col")
     for line, name in zip(axes, names, strict=True):
         for axis, judge in zip(line, judges, strict=True):
             here = found[(found["condition"] == name) & (found["judge"] == judge)]
@@ -94,7 +90,7 @@ def conditions(verdicts: pd.DataFrame, judges: Sequence[str], margin: float) -> 
                 _interval(axis, orders[name].index(row.prior), row)
             prior_rows(axis, orders[name] if axis is line[0] else [""] * len(orders[name]))
             if here.empty:
-                axis.text(0.5, 0.5, "does not judge", transform=axis.transAxes, ha="center", va="center", color="0.4")
+                axis.text(0.5, 0.5, "not used", transform=axis.transAxes, ha="center", va="center", color="0.4")
         line[0].set_ylabel(name, fontsize=9, weight="bold")
     for column, judge in enumerate(judges):
         ends = found.loc[found["judge"] == judge, ["low", "high"]].to_numpy(float).ravel()
@@ -112,8 +108,7 @@ def secondary(table: pd.DataFrame, condition: str) -> Figure:
     if not metrics:
         return nothing()
     order = in_order(here["prior"])
-    with sns.axes_style("whitegrid"):
-        figure, axes = new_figure(1, len(metrics), 10, 0.3 * max(len(order), 3) + 1.4)
+    figure, axes = new_figure(1, len(metrics), 10, 0.3 * max(len(order), 3) + 1.4, "whitegrid")
     for axis, metric in zip(axes[0], metrics, strict=True):
         axis.axvline(0, color="0.3", linewidth=0.8)
         for row in here[here["metric"] == metric].itertuples():
@@ -122,7 +117,7 @@ def secondary(table: pd.DataFrame, condition: str) -> Figure:
             axis.plot(row.difference, y, marker(row.prior), color=colour(row.prior), markersize=5)
         prior_rows(axis, order if axis is axes[0, 0] else [""] * len(order))
         axis.set_title(metric, fontsize=10)
-        axis.set_xlabel(f"minus Gaussian's\n({UNITS.get(metric, '')})", fontsize=8)
+        axis.set_xlabel(f"minus Gaussian's\n({UNITS[metric]})", fontsize=8)
     return figure
 
 
@@ -134,8 +129,7 @@ def takeoff(table: pd.DataFrame) -> Figure:
     columns = min(3, len(names))
     lines = -(-len(names) // columns)
     most = table.groupby("condition")["prior"].nunique().max()
-    with sns.axes_style("whitegrid"):
-        figure, axes = new_figure(lines, columns, 3.4 * columns, lines * (0.26 * most + 0.9))
+    figure, axes = new_figure(lines, columns, 3.4 * columns, lines * (0.26 * most + 0.9), "whitegrid")
     for axis in axes.flat[len(names) :]:
         axis.axis("off")
     for axis, name in zip(axes.flat, names, strict=False):
@@ -159,8 +153,7 @@ def latent_size(runs: pd.DataFrame, conditions: Sequence[str], judge: str) -> Fi
     here = here[here.groupby("prior")["latent_dim"].transform("nunique") > 1]
     if here.empty:
         return nothing()
-    with sns.axes_style("whitegrid"):
-        figure, ((axis,),) = new_figure(1, 1, 6.5, 3.6)
+    figure, ((axis,),) = new_figure(1, 1, 6.5, 3.6, "whitegrid")
     for prior in in_order(here["prior"]):
         mine = here[here["prior"] == prior]
         means = np.exp(mine.groupby("latent_dim")[value].mean())
@@ -170,7 +163,7 @@ def latent_size(runs: pd.DataFrame, conditions: Sequence[str], judge: str) -> Fi
     sizes = sorted(here["latent_dim"].unique())
     axis.set(xscale="log", yscale="log", xlabel="latent coordinates", ylabel=f"Frechet distance ({judge})")
     axis.set_xticks(sizes, [str(size) for size in sizes])
-    axis.xaxis.set_minor_locator(NullLocator())
+    axis.minorticks_off()
     _plain_ticks(axis.yaxis)
     axis.legend(fontsize=8, frameon=False)
     return figure
@@ -179,39 +172,40 @@ def latent_size(runs: pd.DataFrame, conditions: Sequence[str], judge: str) -> Fi
 # --- learning -------------------------------------------------------------------------------------------------------
 
 
-def learning_curves(histories: pd.DataFrame, names: Sequence[str] = (), margin: float = 0.0) -> Figure:
-    """Distance over images seen: the geometric mean over seeds, a band from the lowest to the highest seed. margin:
-    of a ratio, shaded around the mean instead, for one prior."""
-    known = histories[histories["prior"].isin(list(names))] if names else histories
+def learning_curves(histories: pd.DataFrame, judge: str, margin: float = 0.0) -> Figure:
+    """Distance over images seen: the geometric mean over seeds, and around Gaussian's a band from the lowest to the
+    highest seed. margin: of Gaussian alone, the band is this ratio to either side of its mean."""
+    known = histories[histories["prior"] == CONTROL] if margin else histories
     if known.empty:
         return nothing()
-    with sns.axes_style("whitegrid"):
-        figure, ((axis,),) = new_figure(1, 1, 7.5, 3.6)
+    figure, ((axis,),) = new_figure(1, 1, 7.5, 3.6, "whitegrid")
     for prior in in_order(known["prior"]):
         mine = known[known["prior"] == prior]
         over = mine.assign(log=np.log(mine["fd"])).groupby("images_seen")["log"].agg(["mean", "min", "max"])
-        low, high = (over["min"], over["max"]) if not margin else (over["mean"] - np.log(margin),
-                                                                   over["mean"] + np.log(margin))  # fmt: skip
-        axis.plot(over.index, np.exp(over["mean"]), color=colour(prior), linewidth=1.6, label=prior)
-        axis.fill_between(over.index, np.exp(low), np.exp(high), color=colour(prior), alpha=0.13, linewidth=0)
-    axis.set(yscale="log", xlabel="images seen", ylabel="Frechet distance")
+        if margin:
+            over = over.assign(min=over["mean"] - np.log(margin), max=over["mean"] + np.log(margin))
+        over = np.exp(over)
+        axis.plot(over.index, over["mean"], color=colour(prior), linewidth=1.6, label=prior)
+        if prior == CONTROL:
+            axis.fill_between(over.index, over["min"], over["max"], color=colour(prior), alpha=0.13, linewidth=0)
+    axis.set(yscale="log", xlabel="images seen", ylabel=f"Frechet distance ({judge})")
     _plain_ticks(axis.yaxis)
-    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    axis.xaxis.set_major_formatter("{x:,.0f}")
     axis.legend(fontsize=8, frameon=False)
     return figure
 
 
-def no_effect(ratios: np.ndarray, margin: float) -> Figure:
+def no_effect(ratios: np.ndarray, margin: float, judge: str) -> Figure:
     """A histogram of ratios that are chance alone; the margin shaded."""
     if not len(ratios):
         return nothing()
-    with sns.axes_style("whitegrid"):
-        figure, ((axis,),) = new_figure(1, 1, 6.5, 2.2)
-    edges = np.exp(np.linspace(np.log(ratios.min()) - 1e-9, np.log(ratios.max()) + 1e-9, 31))
+    figure, ((axis,),) = new_figure(1, 1, 6.5, 2.2, "whitegrid")
     axis.axvspan(1 / margin, margin, color="0.5", alpha=0.18, linewidth=0)
-    axis.hist(ratios, bins=edges, color=colour(CONTROL), alpha=0.75)
+    axis.hist(ratios, bins=np.geomspace(ratios.min(), ratios.max(), 31), color="0.55")
+    axis.axvline(1, color=colour(CONTROL), linewidth=1)
     _log_axis(axis, [*ratios, 1 / margin, margin])
-    axis.set(yticks=[], xlabel="mean distance of one half of Gaussian's runs over that of the other half")
+    words = f"mean distance ({judge}) of one half of Gaussian's runs over that of the other half"
+    axis.set(xlabel=words, ylabel=f"splits of {len(ratios):,}")
     return figure
 
 
@@ -225,12 +219,12 @@ def _log_axis(axis: plt.Axes, values: Iterable[float]) -> None:
     steps = (0.25, 0.5, 0.8, 0.9, 1, 1.1, 1.25, 1.5, 2, 4) if high / low < 4 else (1 / 16, 0.25, 0.5, 1, 2, 4, 16)
     ticks = [step for step in steps if low <= step <= high]
     axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-    axis.xaxis.set_minor_locator(NullLocator())
+    axis.minorticks_off()
 
 
 def _plain_ticks(axis: Axis) -> None:
     """At 1, 2 and 5 times powers of ten, in plain numbers."""
-    axis.set_major_locator(LogLocator(base=10, subs=(1, 2, 5)))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter("{x:g}")
     axis.set_minor_locator(NullLocator())
     axis.set_tick_params(labelsize=8)

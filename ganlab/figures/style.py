@@ -4,38 +4,44 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+import seaborn as sns
 import torch
 from matplotlib.figure import Figure
 
 DPI = 110
-COLOURS = (  # seaborn's palette "colorblind"; to import seaborn takes longer than to draw
-    "#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc", "#ca9161", "#fbafe4", "#949494", "#ece133", "#56b4e9",
-)  # fmt: skip
+COLOURS = tuple(sns.color_palette("colorblind").as_hex())
+REAL, FAKE, GENERATOR = COLOURS[:3]
 
 
-REAL, FAKE, GENERATOR = COLOURS[0], COLOURS[1], COLOURS[2]
+def new_figure(
+    rows: int, columns: int, width: float, height: float, style: str | None = None, **layout: Any
+) -> tuple[Figure, Any]:
+    """A figure that is shown only when it is a cell's value (or shown by hand), never twice.
 
-
-def new_figure(rows: int, columns: int, width: float, height: float, **layout: Any) -> tuple[Figure, Any]:
-    """A figure that is shown only when it is a cell's value (or shown by hand), never twice. layout: of its rows."""
+    style: one of seaborn's. layout: more arguments of ``plt.subplots``."""
     size, look = (width, height), {"dpi": DPI, "layout": "constrained", "squeeze": False}
-    figure, axes = plt.subplots(rows, columns, figsize=size, **look, **layout)
+    with sns.axes_style(style):
+        figure, axes = plt.subplots(rows, columns, figsize=size, **look, **layout)
     plt.close(figure)
     return figure, axes
 
 
-def words_figure(said: str) -> Figure:
+def nothing_yet(axis: plt.Axes, said: str = "no runs yet") -> None:
+    axis.text(0.5, 0.5, said, transform=axis.transAxes, ha="center", va="center", color="0.3")
+    axis.set(xticks=[], yticks=[])
+
+
+def nothing(said: str = "no runs yet") -> Figure:
     """A figure that says why there is nothing to see."""
-    figure, axes = new_figure(1, 1, 6, 0.6)
-    axes[0, 0].text(0, 0.5, said)
-    axes[0, 0].axis("off")
+    figure, ((axis,),) = new_figure(1, 1, 6, 0.8)
+    nothing_yet(axis, said)
     return figure
 
 
 def sheet_figure(sheet: np.ndarray, across: tuple[str, ...] = (), down: tuple[str, ...] = ()) -> Figure:
     """A sheet uint8 (H, W, 3) twice its size, with headings above its equal parts and names to the left of its rows.
 
-    Every pixel becomes exactly 2x2 on the screen: what is resampled by a fraction doubles the size of a PNG.
+    Each pixel is drawn as exactly 2x2 screen pixels: scaling by a fraction doubles a PNG's size.
     """
     height, width = (2 * side for side in sheet.shape[:2])
     top, left = 22 * bool(across), 90 * bool(down)
@@ -44,12 +50,11 @@ def sheet_figure(sheet: np.ndarray, across: tuple[str, ...] = (), down: tuple[st
     axis = figure.add_axes((left / (left + width), 0, width / (left + width), height / (top + height)))
     show(axis, sheet)
     axis.set_aspect("auto")  # the axis has exactly the sheet's pixels
+    words: dict[str, Any] = {"transform": axis.transAxes, "size": 7 if down else 9}
     for place, heading in enumerate(across):
-        axis.text((place + 0.5) / len(across), 1 + 6 / height, heading, transform=axis.transAxes, ha="center", size=9)
+        axis.text((place + 0.5) / len(across), 1 + 6 / height, heading, ha="center", **words)
     for place, name in enumerate(down):
-        axis.text(
-            -6 / width, 1 - (place + 0.5) / len(down), name, transform=axis.transAxes, ha="right", va="center", size=9
-        )
+        axis.text(-6 / width, 1 - (place + 0.5) / len(down), name, ha="right", va="center", **words)
     return figure
 
 

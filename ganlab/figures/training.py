@@ -9,26 +9,20 @@ import pandas as pd
 import torch
 from matplotlib.figure import Figure
 
-from ganlab.figures.style import FAKE, GENERATOR, REAL, fewer_colours, new_figure, sheet_figure, words_figure
+from ganlab.figures.images import named_sheet
+from ganlab.figures.style import FAKE, GENERATOR, REAL, new_figure, nothing
+from ganlab.files import untile
 from ganlab.scoring.metrics import shown_name
 
 
-def snapshots(grids: Mapping[int, np.ndarray], most: int = 6, columns: int = 8, gap: int = 1) -> Figure:
-    """A row an epoch, a column a latent: the first row of at most ``most`` grids (``Run.snapshots``).
-
-    grids: epoch -> sheet uint8 (H, W, 3) of square images, 8 a row, ``gap`` pixels between them.
-    """
+def snapshots(grids: Mapping[int, np.ndarray], most: int = 6) -> Figure:
+    """A row an epoch, a column a latent: the first eight images of at most ``most`` grids (``Run.snapshots``)."""
     if not grids:
-        return words_figure("the grids that were drawn while it trained are not kept here")
+        return nothing("this run's snapshots are not kept here")
     epochs = sorted(grids)
-    chosen = [epochs[i] for i in np.unique(np.linspace(0, len(epochs) - 1, min(most, len(epochs))).round().astype(int))]
-    side = (grids[chosen[0]].shape[1] + gap) // 8 - gap
-    rows = [
-        np.pad(grids[epoch][:side, : columns * (side + gap) - gap], ((0, gap), (0, 0), (0, 0)), constant_values=255)
-        for epoch in chosen
-    ]
-    sheet = fewer_colours(torch.from_numpy(np.concatenate(rows))).numpy()
-    return sheet_figure(sheet, down=tuple(f"epoch {epoch}" for epoch in chosen))
+    chosen = [epochs[i] for i in np.unique(np.linspace(0, len(epochs) - 1, most).round().astype(int))]
+    pictures = torch.cat([untile(grids[epoch], 8) for epoch in chosen])
+    return named_sheet(pictures, 8, [f"epoch {epoch}" for epoch in chosen])
 
 
 def curves(history: pd.DataFrame) -> Figure:
@@ -65,13 +59,12 @@ def draw_curves(axes: list[plt.Axes], history: pd.DataFrame) -> None:
 def score_curves(history: pd.DataFrame, metrics: Mapping[str, Any]) -> Figure:
     """Frechet distance and Inception score of the averaged generator over training, with the floor of real images."""
     scored = [name for name in ("fd", "is") if name in history]
-    figure, axes = new_figure(1, max(len(scored), 1), 10, 3)
     if not scored:
-        axes[0, 0].text(0.5, 0.5, "not scored while it trained (eval_every was 0)", ha="center")
-        axes[0, 0].axis("off")
+        return nothing("not scored while it trained (eval_every was 0)")
+    figure, axes = new_figure(1, len(scored), 10, 3)
     about, best = metrics.get("scored") or {}, metrics.get("best") or {}
     floor = about.get("floor") or {}
-    for axis, name in zip(axes[0], scored, strict=False):
+    for axis, name in zip(axes[0], scored, strict=True):
         rows = history.dropna(subset=name)
         axis.plot(rows["epoch"], rows[name], "o-", markersize=3, color=GENERATOR, label="averaged generator")
         if name in floor:

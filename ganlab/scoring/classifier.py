@@ -72,12 +72,7 @@ def initialise(network: Classifier, images: torch.Tensor, stream: torch.Generato
 
 
 def train_classifier(
-    out: Path = WEIGHTS,
-    epochs: int = Recipe.epochs,
-    seed: int = 0,
-    train: ImageSet | None = None,
-    test: ImageSet | None = None,
-    widths: tuple[int, ...] = WIDTHS,
+    out: Path, recipe: Recipe, train: ImageSet | None = None, test: ImageSet | None = None
 ) -> Iterator[dict[str, Any]]:
     """Trains on CIFAR-10, yields one row an epoch, then writes ``out`` and its .json and yields that report.
 
@@ -85,15 +80,16 @@ def train_classifier(
     Same seed, images, hardware and threads: the same file. Raises ``DataError`` where the images cannot be had.
     """
     train, test = train or load("cifar10"), test or load("cifar10", split="test")
-    recipe = Recipe(epochs=epochs, seed=seed, widths=widths)
-    if epochs < 1 or len(train) < 2 * recipe.batch_size:
-        raise ClassifierError(f"{epochs} epochs of {len(train)} images cannot train a classifier: use at least 1 epoch "
-                              f"and {2 * recipe.batch_size} images")  # fmt: skip
+    if recipe.epochs < 1 or len(train) < 2 * recipe.batch_size:
+        raise ClassifierError(
+            f"{recipe.epochs} epochs of {len(train)} images cannot train a classifier: use at least 1 epoch and "
+            f"{2 * recipe.batch_size} images"
+        )
     session = Session(recipe, train)
     checkpoint = cache_folder() / "classifier" / f"{_identity(recipe, train)}.pt"
     if checkpoint.exists():
         session.load_state_dict(torch.load(checkpoint, weights_only=True))
-    while session.epoch < epochs:
+    while session.epoch < recipe.epochs:
         row = session.train_epoch()
         row["test_accuracy"] = round(accuracy(session.network, test.images[:2000], test.labels[:2000]), 4)
         write_atomic(checkpoint, lambda path: torch.save(session.state_dict(), path))
@@ -239,10 +235,8 @@ def _identity(recipe: Recipe, data: ImageSet) -> str:
 @torch.inference_mode()
 def accuracy(network: Classifier, images: torch.Tensor, labels: torch.Tensor, batch_size: int = 256) -> float:
     """The share of images uint8 (N, 3, 32, 32) whose largest logit is their label's."""
-    was_training = network.training
     network.eval()
     found = torch.cat([network(part).argmax(1) for part in images.split(batch_size)])
-    network.train(was_training)
     return (found == labels).double().mean().item()
 
 
@@ -299,8 +293,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--widths", type=int, nargs=3, default=WIDTHS, help="channels of the three blocks")
     parser.add_argument("--out", type=Path, default=WEIGHTS, help="the file to write (default: the package's)")
     options = parser.parse_args(arguments)
+    recipe = Recipe(options.epochs, options.seed, tuple(options.widths))
     try:
-        for row in train_classifier(options.out, options.epochs, options.seed, widths=tuple(options.widths)):
+        for row in train_classifier(options.out, recipe):
             shown = {key: value for key, value in row.items() if isinstance(value, (int, float))}
             print("  ".join(f"{key} {value}" for key, value in shown.items()), flush=True)
     except GanlabError as error:

@@ -288,9 +288,9 @@ def _warn(message: str, level: int = 3) -> None:
     warnings.warn(message, DegenerateWarning, stacklevel=level)
 
 
-def shown_interval(mean: float, low: float, high: float, digits: str = ".3g") -> str:
+def shown_interval(mean: float, low: float, high: float) -> str:
     """``mean (low to high)``; the mean alone where there is no interval."""
-    return f"{mean:{digits}}" + (f" ({low:{digits}} to {high:{digits}})" if low < high else "")
+    return f"{mean:.3g}" + (f" ({low:.3g} to {high:.3g})" if low < high else "")
 
 
 def shown_name(metric: str, extractor: str) -> str:

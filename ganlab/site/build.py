@@ -5,13 +5,13 @@ import hashlib
 import io
 import json
 import tarfile
-import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from pygments.formatters import HtmlFormatter
 from torch.special import ndtr
 
 from ganlab import priors
@@ -56,7 +56,7 @@ def build(out: Path) -> int:
     Raises ``SiteError`` if there is no generator to show, if ONNX Runtime Web can neither be read nor downloaded, or if
     ``out`` holds other files.
     """
-    if out.exists() and any(out.iterdir()) and not (out / "ort").exists():  # what is written first
+    if any(out.glob("*")) and not (out / "ort").exists():  # what is written first
         raise SiteError(f"{out} holds other files: give an empty folder with --out")
     root = project_root()
     shown = {"cars": MAIN} | {prior: OF_PRIORS.format(prior=prior) for prior in priors.CORE}
@@ -71,8 +71,9 @@ def build(out: Path) -> int:
     about = explorer(generators)
     write_atomic(out / "explorer.json", lambda path: path.write_text(json.dumps(about)))
     write_atomic(out / "points.bin", lambda path: path.write_bytes(points(next(iter(generators.values()))).tobytes()))
+    pages = write_pages(root, [Path("README.md")], out, MENU)
     _write_front(out)
-    return write_pages(root, [Path("README.md")], out, MENU)
+    return pages
 
 
 def explorer(generators: dict[str, LoadedGenerator]) -> dict[str, Any]:
@@ -84,8 +85,8 @@ def explorer(generators: dict[str, LoadedGenerator]) -> dict[str, Any]:
         title = f"{prior.name}: {prior.definition}" if compared else f"{name}, wider and trained longer ({prior.name})"
         rows.append({
             "name": name, "title": title, "prior": prior.name, "compared": compared,
-            "std": prior.at(config.latent_dim).std, "curve": curve(prior),
-            "directions": trained.directions[:DIRECTIONS].tolist(),
+            "curve": curve(prior),  # a step along a direction is a standard deviation of a coordinate
+            "directions": (prior.at(config.latent_dim).std * trained.directions[:DIRECTIONS]).tolist(),
         })  # fmt: skip
     return {"latent_size": config.latent_dim, "seeds": SEEDS, "reach": REACH, "generators": rows}
 
@@ -123,7 +124,7 @@ def runtime() -> dict[str, bytes]:
         try:
             with urllib.request.urlopen(address, timeout=300) as answer:
                 package = answer.read()
-        except (urllib.error.URLError, OSError) as error:
+        except OSError as error:
             raise SiteError(f"cannot download {address} ({error}): put that file into {kept.parent}") from None
         write_atomic(kept, lambda path: path.write_bytes(package))
     package = kept.read_bytes()
@@ -135,8 +136,6 @@ def runtime() -> dict[str, bytes]:
 
 def _write_front(out: Path) -> None:
     """The explorer's own files, and the worker that keeps them for visits without a network."""
-    from pygments.formatters import HtmlFormatter
-
     written = {path.name: path.read_text() for path in (*PAGE.iterdir(), *SLIDER.glob("slider.*"))}
     worker = written.pop("worker.js")
     written["index.html"] = written["index.html"].replace("{{links}}", menu_links(MENU))
@@ -145,6 +144,7 @@ def _write_front(out: Path) -> None:
         write_atomic(out / name, lambda path, text=text: path.write_text(text))
     files = [*written, "explorer.json", "points.bin"]
     files += [path.relative_to(out).as_posix() for folder in ("ort", "generators") for path in (out / folder).iterdir()]
-    version = hashlib.sha256(b"".join((out / name).read_bytes() for name in sorted(files))).hexdigest()[:16]
+    every = sorted(path for path in out.rglob("*") if path.is_file() and path.name != "worker.js")
+    version = hashlib.sha256(b"".join(path.read_bytes() for path in every)).hexdigest()[:16]  # a new one clears caches
     worker = worker.replace("{{version}}", version).replace("{{files}}", json.dumps(["./", *sorted(files)]))
     write_atomic(out / "worker.js", lambda path: path.write_text(worker))

@@ -22,14 +22,14 @@ class ExportError(GanlabError):
 
 
 class Pixels(nn.Module):
-    """A generator whose images lie in 0..255: what is left to do with them is to round."""
+    """A generator that returns images in 0..255, not yet rounded."""
 
     def __init__(self, generator: nn.Module) -> None:
         super().__init__()
         self.generator = generator
 
     def forward(self, z: torch.Tensor, label: torch.Tensor | None = None) -> torch.Tensor:
-        return to_pixels(self.generator(z) if label is None else self.generator(z, label))
+        return to_pixels(self.generator(z, label))
 
 
 def export(run: Run, out: Path, best: bool = False) -> Path:
@@ -57,14 +57,9 @@ def export(run: Run, out: Path, best: bool = False) -> Path:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of torch's exporter about itself
         graph = torch.onnx.export(
-            model,
-            tuple(inputs.values()),
-            input_names=list(inputs),
-            output_names=["images"],
-            dynamic_shapes=tuple({0: n} for _ in inputs),
-            dynamo=True,
-            verbose=False,
-        ).model_proto
+            model, tuple(inputs.values()), input_names=list(inputs), output_names=["images"],
+            dynamic_shapes=tuple({0: n} for _ in inputs), verbose=False,
+        ).model_proto  # fmt: skip
     onnx.helper.set_model_props(graph, {"config": json.dumps(config.to_dict())})
     content = graph.SerializeToString()
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])

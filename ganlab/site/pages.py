@@ -8,6 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import quote, unquote
 
+from nbconvert import HTMLExporter
+from nbconvert.filters import markdown2html
+from pygments import highlight
+from pygments.formatters import HtmlFormatter
+from pygments.lexers import TextLexer, find_lexer_class_for_filename
+
 LINK = re.compile(r'\b(href|src)="([^"]+)"')
 TITLE = re.compile(r"<h1[^>]*>(.*?)</h1>", re.DOTALL)
 SHELL = """<!doctype html>
@@ -29,35 +35,17 @@ SHELL = """<!doctype html>
 """
 
 
-def _markdown(path: Path) -> str:
-    from nbconvert.filters import markdown2html
-
-    return markdown2html(path.read_text())
-
-
-def _notebook(path: Path) -> str:
-    from nbconvert import HTMLExporter
-
-    return HTMLExporter(template_name="basic").from_filename(str(path))[0]
-
-
 def _source(path: Path) -> str:
-    from pygments import highlight
-    from pygments.formatters import HtmlFormatter
-    from pygments.lexers import TextLexer, get_lexer_for_filename
-    from pygments.util import ClassNotFound
-
-    try:
-        lexer = get_lexer_for_filename(path.name)
-    except ClassNotFound:
-        lexer = TextLexer()
+    lexer = (find_lexer_class_for_filename(path.name) or TextLexer)()
     return f"<h1>{html.escape(path.name)}</h1>\n{highlight(path.read_text(), lexer, HtmlFormatter())}"
 
 
 # How a kind of file becomes the body of a page. All other files are copied as they are.
 READERS: dict[str, Callable[[Path], str]] = {
-    ".md": _markdown, ".ipynb": _notebook, ".py": _source, ".yaml": _source, ".csv": _source, ".cff": _source,
-}  # fmt: skip
+    ".md": lambda path: markdown2html(path.read_text()),
+    ".ipynb": lambda path: HTMLExporter(template_name="basic").from_filename(str(path))[0],
+    **dict.fromkeys((".py", ".yaml", ".csv", ".cff"), _source),
+}
 
 
 def page_name(path: Path) -> Path:
@@ -68,15 +56,14 @@ def page_name(path: Path) -> Path:
 
 
 def write_pages(root: Path, starts: list[Path], out: Path, menu: list[tuple[str, str]]) -> int:
-    """Writes every page that links lead to from ``starts``, files under ``root``, to the same places under ``out``.
+    """Writes ``starts``, and every file under ``root`` that they link to, directly or through other pages, to the same
+    places under ``out``.
 
-    menu: (words, page under ``out``) at the top of each. Links that lead out of ``root`` stay as they are; those to
-    folders or to nothing lose their address. Returns how many pages there are.
+    menu: (words, page under ``out``) at the top of each. Web addresses stay as they are; links to folders, out of
+    ``root`` or to nothing lose their address. Returns how many pages there are.
     """
-    waiting, pages = list(starts), 0
-    known = set(starts)
-    while waiting:
-        source = waiting.pop(0)
+    sources, pages = list(starts), 0
+    for source in sources:  # it grows on the way
         target = out / page_name(source)
         target.parent.mkdir(parents=True, exist_ok=True)
         if source.suffix not in READERS:
@@ -85,9 +72,9 @@ def write_pages(root: Path, starts: list[Path], out: Path, menu: list[tuple[str,
         body = READERS[source.suffix](root / source)
         # GitHub's anchors are in small letters
         body = re.sub(r'(<h\d[^>]*\bid=")([^"]+)"', lambda found: f'{found[1]}{found[2].lower()}"', body)
-        found = {path: None for _, link in LINK.findall(body) if (path := _target(root, source, link))}
-        waiting += [path for path in found if path not in known]
-        known |= found.keys()
+        for _, link in LINK.findall(body):
+            if (path := _target(root, source, link)) and path not in sources:
+                sources.append(path)
         title = TITLE.search(body)
         top = "../" * (len(source.parts) - 1)
         page = SHELL.format(
@@ -111,7 +98,7 @@ def _target(root: Path, source: Path, link: str) -> Path | None:
     if not address or re.match(r"[a-z]+:|//", address):
         return None
     path = Path(os.path.normpath(source.parent / address))
-    return path if path.parts[0] != ".." and (root / path).is_file() else None
+    return path if ".." not in path.parts and (root / path).is_file() else None
 
 
 def _moved(root: Path, source: Path, found: re.Match[str]) -> str:

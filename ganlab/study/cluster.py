@@ -26,7 +26,7 @@ ANSWER_SECONDS = 10  # that a scheduler elsewhere gets to answer
 TICK_SECONDS = 5.0  # between two looks at the runs under way
 CLAIM_SECONDS = 60.0  # to wait for a run that a lost worker may still have
 MOST_WORKERS = 1024  # processes started here
-SETTLED = 4  # runs ended, from which on the time left goes by what they took here
+SETTLED = 4  # after so many runs the time left follows the pace they were trained at
 # of the workers started here: one thread each, and not Dask's MALLOC_TRIM_THRESHOLD_, which slows a training down
 ENVIRONMENT = {"OMP_NUM_THREADS": 1, "MKL_NUM_THREADS": 1, "OPENBLAS_NUM_THREADS": 1}
 
@@ -44,18 +44,13 @@ def perform(root: str, path: str, config: dict[str, Any], devices: int = 0, retr
     os.chdir(root)
     torch.set_num_threads(1)
     if devices > 1:
-        torch.cuda.set_device(_device(devices))
+        from distributed import get_worker
+
+        torch.cuda.set_device(int(get_worker().name) % devices)  # the GPU with the worker's number
     with jobs.claim(Path(path), CLAIM_SECONDS) as mine:
         if not mine:
             return f"another process has {path}"
         return jobs.perform(Path(path), Config.from_dict(config), retry_failed)
-
-
-def _device(devices: int) -> int:
-    """Of several GPUs a worker takes the one that has the worker's number."""
-    from distributed import get_worker
-
-    return int(get_worker().name) % devices
 
 
 # --- all runs, on a cluster -----------------------------------------------------------------------------------------
@@ -74,9 +69,8 @@ def run(
     from distributed.client import FuturesCancelledError
 
     study.root.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(study.root / ".lock", timeout=0)
     try:
-        lock.acquire()
+        lock = filelock.FileLock(study.root / ".lock").acquire(timeout=0)
     except filelock.Timeout:
         raise StudyError(f"another process is running the study in {study.root}: wait for it, or stop it") from None
     with lock:
@@ -114,7 +108,7 @@ def _client(scheduler: str, workers: int) -> Iterator["Client"]:
             yield client
         return
     security = Security.temporary()
-    logging.getLogger("distributed.nanny").setLevel(logging.ERROR)  # at the end it minds how long workers take to stop
+    logging.getLogger("distributed.nanny").setLevel(logging.ERROR)  # it warns when workers stop slowly
     with (
         dask.config.set({"distributed.nanny.pre-spawn-environ": ENVIRONMENT}),
         LocalCluster(
@@ -188,8 +182,8 @@ def _feed(
 
 
 def describe(counts: dict[str, Any], workers: int = 0, pace: float = 0.0) -> str:
-    """One line of what ``status`` counted, with the time left for so many workers (``worker_count``), or at a pace: the
-    seconds that a second of one worker has taken so far."""
+    """One line of what ``status`` counted, with the time left for so many workers (``worker_count``). pace: wall-clock
+    seconds for each second of a worker so far."""
     line = ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state]) + f" of {counts['all']}"
     if counts["seconds_left"]:
         here = worker_count(workers)

@@ -4,6 +4,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from ganlab import study as studies
+from ganlab.config import NOTEBOOK_PARAMETERS
 from ganlab.errors import GanlabError
 
 MOST_THREADS = 1024
@@ -12,7 +14,6 @@ DONE, FAILED, NOTHING_LEFT = 0, 1, 3  # exit codes; 2 is a mistake in what was a
 
 def run(options: dict[str, Any]) -> int:
     """print the plan, run or resume on a Dask cluster, then tables and pages"""
-    from ganlab import study as studies
     from ganlab.study import forecast
 
     plan, condition = studies.read(options["study"], options["out"]), options["condition"]
@@ -20,7 +21,7 @@ def run(options: dict[str, Any]) -> int:
     print(flush=True)
     studies.follow(plan, options["scheduler"], options["workers"], options["retry_failed"], condition)
     if plan.is_reported:
-        print(f"{plan.report} tells of all of them; 'ganlab study report' makes it again")
+        print(f"{plan.root / plan.notebooks[0]}.ipynb is up to date; 'ganlab study report' renders it again")
     else:
         publish(plan, options["study"])
     return _code(plan, condition)
@@ -28,7 +29,6 @@ def run(options: dict[str, Any]) -> int:
 
 def show_plan(options: dict[str, Any]) -> int:
     """what would run, for how long here, and what it could find; trains for two seconds a condition"""
-    from ganlab import study as studies
     from ganlab.study import forecast
 
     forecast.show(studies.read(options["study"], options["out"]), options["condition"], options["workers"])
@@ -39,7 +39,6 @@ def next_run(options: dict[str, Any]) -> int:
     """train one pending run, for job arrays; exit code 0: trained, 1: it failed, 3: nothing is left to claim"""
     import torch
 
-    from ganlab import study as studies
     from ganlab.study.jobs import reason
 
     torch.set_num_threads(options["threads"])
@@ -57,8 +56,6 @@ def next_run(options: dict[str, Any]) -> int:
 
 def report(options: dict[str, Any]) -> int:
     """tables and pages of the runs there are"""
-    from ganlab import study as studies
-
     plan = studies.read(options["study"], options["out"])
     if not {"done", "failed"} & {planned.status for planned in plan.runs}:
         words = f"ganlab study --study {options['study']} --out {plan.root}"
@@ -69,8 +66,6 @@ def report(options: dict[str, Any]) -> int:
 
 def status(options: dict[str, Any]) -> int:
     """how far it is"""
-    from ganlab import study as studies
-
     plan = studies.read(options["study"], options["out"])
     print(studies.describe(studies.status(plan, options["condition"]), options["workers"]))
     return _code(plan, options["condition"])
@@ -102,17 +97,14 @@ def show_run(planned: Any, study: str) -> None:
     if page.exists() or not Run(planned.path).is_finished(planned.config):
         return
     config, usual = planned.config.to_dict(), Config.from_preset(planned.config.preset).to_dict()
-    named = ("preset", "dataset", "classes", "prior", "scaling", "latent_dim", "epochs", "seed")
-    settings = {key: value for key, value in config.items() if key not in named and value != usual[key]}
-    parameters = {key: config[key] for key in named} | {"out": str(planned.path), "settings": settings}
+    settings = {key: value for key, value in config.items() if key not in NOTEBOOK_PARAMETERS and value != usual[key]}
+    parameters = {key: config[key] for key in NOTEBOOK_PARAMETERS} | {"out": str(planned.path), "settings": settings}
     title = f"A run of {study}: {planned.condition}, {planned.prior}, seed {planned.seed}"
     print(execute("experiment", page, parameters, quiet=True, title=title))
 
 
 def _code(plan: Any, condition: str) -> int:
     """1 when a run failed."""
-    from ganlab import study as studies
-
     failed = studies.status(plan, condition)["failed"]
     if failed:
         print(f"{failed} failed: the same command with --retry-failed tries them again")
@@ -128,18 +120,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.description = "\n".join(lines)
     parser.add_argument("action", nargs="?", default="run", choices=tuple(ACTIONS), help="(default run)")
-    parser.add_argument("--next", action="store_true", default=False, help="the same as the action next")
+    parser.add_argument("--next", action="store_true", help="the same as the action next")
     names = sorted(path.stem for path in Path(__file__).with_name("plans").glob("*.yaml"))
     parser.add_argument("--study", default="noise-study", metavar="NAME", help=f"{' | '.join(names)} | a .yaml file")
     parser.add_argument("--out", metavar="DIR", help="(default results/NAME)")
     parser.add_argument("--condition", default="", metavar="NAME", help="only this one: P1; S2 means all named S2-...")
     parser.add_argument("--workers", type=int, default=0, help="processes here (default: one a GPU, else one a core)")
     running = parser.add_argument_group("run and next")
-    running.add_argument("--retry-failed", action="store_true", default=False, help="run what failed once more")
+    running.add_argument("--retry-failed", action="store_true", help="run what failed once more")
     running.add_argument("--scheduler", default="", metavar="ADDRESS", help="run: a Dask cluster, as tcp://host:8786")
     running.add_argument("--threads", type=int, default=1, help="next: threads of the training (default 1)")
     reporting = parser.add_argument_group("report")
-    reporting.add_argument("--tables-only", action="store_true", default=False, help="no pages")
+    reporting.add_argument("--tables-only", action="store_true", help="no pages")
 
 
 def main(options: dict[str, Any]) -> int:

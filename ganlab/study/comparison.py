@@ -128,7 +128,7 @@ def at(every: pd.DataFrame, axis: str, value: float) -> pd.DataFrame:
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
     """A row a condition: ``n`` seeds, mean minutes and images, and of each score the mean, ``_low`` and ``_high``:
-    Student's 95 % interval over the seeds (``stats.mean_interval``), cut off where no score can lie (``BOUNDS``)."""
+    Student's 95 % interval over the seeds (``metrics.mean_interval``), cut off where no score can lie (``BOUNDS``)."""
     found = []
     for condition, runs in rows.groupby("condition", sort=False):
         row = {

@@ -1,9 +1,7 @@
 """What a study is going to run, for how long on this machine, and what it can find. Trains for seconds at most."""
 
 import os
-import tempfile
 import time
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -20,9 +18,11 @@ from ganlab.scoring.evaluate import SAMPLES
 from ganlab.scoring.features import get
 from ganlab.study import statistics
 from ganlab.study.cluster import worker_count
-from ganlab.study.plan import Condition, Planned, Study, seconds
+from ganlab.study.plan import Planned, Study, seconds
 from ganlab.study.power import SDS, power_table
 from ganlab.study.tables import outcome, read_csv
+from ganlab.training.pace import rate
+from ganlab.training.state import Training
 
 MEASURED_SECONDS = 2.0  # of training, for a condition of which no run has ended here
 SECOND_JUDGE_SECONDS = 60.0  # about, of one core: 2,500 samples through an ImageNet network
@@ -68,33 +68,23 @@ def measured_seconds(config: Config) -> float:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        rate, per_image = training_rate(config), scoring_seconds(config)
+        speed, per_image = training_rate(config), scoring_seconds(config)
     finally:
         torch.set_num_threads(threads)
     scores = config.epochs // config.eval_every if config.eval_every else 0
     images = scores * config.eval_samples + SAMPLES * bool(scores)
     others = len(config.final_judges()) - 1 if scores else 0
-    return epoch_images(config) * config.epochs / rate + images * per_image + others * SECOND_JUDGE_SECONDS
+    return epoch_images(config) * config.epochs / speed + images * per_image + others * SECOND_JUDGE_SECONDS
 
 
 def training_rate(config: Config) -> float:
     """Images a second of training on random images."""
-    from ganlab.training.loop import train
-
     count = max(256, 2 * config.batch_size * config.d_steps)
     shape = (count, 3, config.resolution, config.resolution)
     images = torch.randint(0, 256, shape, generator=torch.Generator().manual_seed(0)).to(torch.uint8)
     names = list(config.classes) or ["measured", "images"]
     data = ImageSet(images, torch.arange(count) % len(names), names, "made", "train")
-    forever = config.replace(epochs=10**6, snapshot_epochs=[10**6], eval_every=0, checkpoint_seconds=1e9)
-    with tempfile.TemporaryDirectory() as folder:
-        began = None
-        for event in train(forever, Run(Path(folder) / "run"), data):
-            now = time.perf_counter()
-            began = began or (now, event.step)
-            if now - began[0] > MEASURED_SECONDS:
-                break
-    return (event.step - began[1]) * config.batch_size * config.d_steps / (now - began[0])
+    return rate(Training(config, data), MEASURED_SECONDS)
 
 
 def scoring_seconds(config: Config, n: int = 128) -> float:
@@ -111,20 +101,6 @@ def scoring_seconds(config: Config, n: int = 128) -> float:
 # --- what it can find -----------------------------------------------------------------------------------------------
 
 
-def design_of(condition: Condition) -> statistics.Design | None:
-    """The design of a condition when all its runs are done; None without a prior to hold against the control."""
-    if statistics.CONTROL not in condition.priors or len(condition.priors) < 2:
-        return None
-    names, blocks = [], []
-    for block in condition.blocks:
-        for prior in condition.priors:
-            count = len(condition.control_seeds if prior == statistics.CONTROL else condition.seeds)
-            names += [prior] * count
-            blocks += [block] * count
-    found = statistics.design(names, blocks)
-    return found if found.is_estimable else None
-
-
 def pilot_sds(study: Study) -> dict[str, float]:
     """preset -> SD of the first judge's outcome between Gaussian's seeds, from ``pilot.csv`` in the study's folder: the
     ``runs.csv`` of the study ``pilot``, whose conditions are called after presets. Empty without it."""
@@ -138,12 +114,15 @@ def pilot_sds(study: Study) -> dict[str, float]:
 
 def power(study: Study, condition: str = "") -> pd.DataFrame:
     """``power_table`` of the conditions that compare priors, at the pilot's SD where there is one, else at ``SDS``."""
-    pilot, frames = pilot_sds(study), []
-    chosen = {planned.condition: planned.config.preset for planned in study.of(condition)}
+    pilot, frames, chosen = pilot_sds(study), [], study.of(condition)
     for each in study.conditions:
-        found = design_of(each) if each.name in chosen else None
-        if found:
-            sds = (pilot[chosen[each.name]],) if chosen[each.name] in pilot else SDS
+        runs = [planned for planned in chosen if planned.condition == each.name]
+        names = [planned.prior for planned in runs]
+        if statistics.CONTROL not in names or len(set(names)) < 2:
+            continue
+        found, preset = statistics.design(names, [planned.block for planned in runs]), runs[0].config.preset
+        if found.is_estimable:
+            sds = (pilot[preset],) if preset in pilot else SDS
             frames.append(power_table({each.name: found}, sds, study.margin))
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 

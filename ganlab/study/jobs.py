@@ -27,7 +27,7 @@ from ganlab.study.plan import CLAIM, FAILED, Planned, Study
 ATTEMPT = "attempt.json"  # where the attempt under way began; gone when the run has ended
 DEATHS = 2  # without progress, after which a run has failed
 NOT_THE_RUNS = (ConfigError, DataError, FeatureError, FileError)  # mistakes of the plan or of this machine
-PATIENCE = 0.5  # seconds: a claim that is only looked at is free again by then
+PATIENCE = 0.5  # seconds to wait for a claim that another process only tests
 
 
 @contextlib.contextmanager
@@ -35,13 +35,10 @@ def claim(path: Path, seconds: float = 0.0) -> Iterator[bool]:
     """Whether this process has the run in that folder, for as long as the block lasts. seconds: to wait for it."""
     path.mkdir(parents=True, exist_ok=True)
     lock = filelock.FileLock(path / CLAIM)
-    try:
+    with contextlib.suppress(filelock.Timeout):
         lock.acquire(timeout=seconds, poll_interval=0.02)
-    except filelock.Timeout:
-        yield False
-        return
     try:
-        yield True
+        yield lock.is_locked
     finally:
         lock.release()
 
@@ -101,13 +98,13 @@ def train(path: Path, config: Config) -> None:
     from ganlab.training.loop import train as events
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DegenerateWarning)  # what is said of few images stands in the tables
+        warnings.simplefilter("ignore", DegenerateWarning)  # the tables flag small samples
         for _ in events(config, Run(path)):
             pass
 
 
 def begin(path: Path) -> bool:
-    """Notes that an attempt begins, and whether it may: not after ``DEATHS`` that left no newer checkpoint."""
+    """Records an attempt; False after ``DEATHS`` deaths without a newer checkpoint."""
     reached, before = progress(path), _attempt(path)
     deaths = 0 if before is None or before["progress"] != reached else before["deaths"] + 1
     if deaths >= DEATHS:

@@ -18,7 +18,8 @@ from ganlab.scoring import metrics
 from ganlab.scoring.evaluate import references
 from ganlab.scoring.features import get as extractor
 from ganlab.scoring.features import reference_features
-from ganlab.study.plan import Planned, Study
+from ganlab.study.plan import Study
+from ganlab.study.statistics import CONTROL
 
 Trained = dict[str, tuple[torch.nn.Module, Config]]
 SWAPPED = 2000  # samples of each prior that every other prior's generator is fed with
@@ -34,16 +35,12 @@ def generators(study: Study, condition: str, seed: int | None = None) -> Trained
     generators are here. seed: by default the condition's first."""
     runs = [planned for planned in study.runs if planned.condition == condition]
     seed = runs[0].seed if seed is None else seed
-    chosen = [p for p in runs if p.seed == seed and p.block == runs[0].block and _is_here(p)]
-    return {planned.prior: Run(planned.path).read_generator() for planned in chosen}
-
-
-def _is_here(planned: Planned) -> bool:
-    return Run(planned.path).is_finished(planned.config)
+    chosen = [planned for planned in runs if planned.seed == seed and planned.block == runs[0].block]
+    return {p.prior: Run(p.path).read_generator() for p in chosen if Run(p.path).is_finished(p.config)}
 
 
 def drawn_or_kept(folder: Run, name: str, trained: Trained, draw: Callable[[Trained], Any]) -> Any:
-    """The figure of these generators, which is kept. Without any, as in a clone that has none, the one kept before."""
+    """Draws and keeps the figure of these generators. Without any, as in a clone, it returns the one kept before."""
     kept = folder.figure(name)
     return kept if kept and not trained else folder.write_figure(name, draw(trained))
 
@@ -52,28 +49,22 @@ def swapped(study: Study, kept: pd.DataFrame) -> pd.DataFrame:
     """Trained with one prior, sampled with another: the distance by the first judge, columns ``SWAP``, for the
     conditions and seeds that the plan's ``swap`` names. Rows that are kept are not computed again."""
     kept = kept if len(kept) else pd.DataFrame(columns=list(SWAP))
-    frames = [kept]
     for condition in study.swap.get("conditions", []):
-        runs = study.of(condition)
-        seeds = list(dict.fromkeys(planned.seed for planned in runs if planned.prior != "gaussian"))
+        runs = [planned for planned in study.runs if planned.condition == condition]
+        seeds = list(dict.fromkeys(planned.seed for planned in runs if planned.prior != CONTROL))
         for seed in seeds[: study.swap.get("seeds", 1)]:
-            known = kept[(kept["condition"] == condition) & (kept["seed"] == seed)]
-            here = [planned.prior for planned in runs if planned.seed == seed and planned.block == runs[0].block
-                    and _is_here(planned)]  # fmt: skip
-            if set(here) <= set(known["trained"]):
-                continue
-            table = swap(generators(study, condition, seed))
-            about = {"condition": condition, "class": runs[0].block, "seed": seed}
-            frames[0] = frames[0][~((frames[0]["condition"] == condition) & (frames[0]["seed"] == seed))]
-            frames.append(table.assign(**about)[list(SWAP)])
-    return pd.concat([frame for frame in frames if len(frame)] or [kept], ignore_index=True)
+            mine = (kept["condition"] == condition) & (kept["seed"] == seed)
+            trained = generators(study, condition, seed)
+            if not set(trained) <= set(kept.loc[mine, "trained"]):
+                found = swap(trained).assign(condition=condition, seed=seed, **{"class": runs[0].block})
+                frames = [frame for frame in (kept[~mine], found[list(SWAP)]) if len(frame)]
+                kept = pd.concat(frames, ignore_index=True)
+    return kept
 
 
 def swap(trained: Trained, n: int = SWAPPED) -> pd.DataFrame:
     """trained, sampled, fd: n samples (at most as many as training images) against the training images, the same
     uniforms everywhere."""
-    if not trained:
-        return pd.DataFrame(columns=["trained", "sampled", "fd"])
     config = next(iter(trained.values()))[1]
     judge = extractor(config.eval_extractor)
     train = references(config)[0]

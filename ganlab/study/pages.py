@@ -4,12 +4,12 @@ import numpy as np
 import pandas as pd
 
 from ganlab.combinations import KIN
-from ganlab.study.plan import Condition, Study
+from ganlab.study.plan import Study
 from ganlab.study.statistics import CONTROL, DIFFERENT, EQUIVALENT, UNDECIDED
 from ganlab.study.tables import ORIGIN, outcome
 
 ANSWER = "ANSWER.md"
-KIN_WORDS = "does not judge: kin of what D looks through"
+KIN_WORDS = "not used: trained on the same images as D's feature network"
 
 
 def progress(runs: pd.DataFrame, study: Study) -> pd.DataFrame:
@@ -53,11 +53,11 @@ def summary(runs: pd.DataFrame, found: pd.DataFrame, study: Study) -> pd.DataFra
     rows = []
     for condition in study.conditions:
         config = next(planned.config for planned in study.runs if planned.condition == condition.name)
-        states = runs.loc[runs["condition"] == condition.name, "status"]
+        mine = runs[runs["condition"] == condition.name]
         row = {
             "condition": condition.name, "networks": f"{config.preset}; {', '.join(condition.blocks)}",
-            "latents": f"{config.latent_dim}, {_scaling(condition, runs)}",
-            "runs": f"{(states == 'done').sum()} of {len(states)}",
+            "latents": f"{config.latent_dim}, {', '.join(mine['scaling'].unique())}",
+            "runs": f"{(mine['status'] == 'done').sum()} of {len(mine)}",
         }  # fmt: skip
         for judge in study.judges:
             here = found[(found["condition"] == condition.name) & (found["judge"] == judge)]
@@ -73,10 +73,6 @@ def _counts(rows: pd.DataFrame) -> str:
     known = rows.dropna(subset="low")
     span = f" ({known['low'].min():.2f} to {known['high'].max():.2f})" if len(known) else ""
     return ", ".join(counts) + span
-
-
-def _scaling(condition: Condition, runs: pd.DataFrame) -> str:
-    return ", ".join(dict.fromkeys(runs.loc[runs["condition"] == condition.name, "scaling"]))
 
 
 def lines(found: pd.DataFrame, condition: str) -> pd.DataFrame:

@@ -66,9 +66,6 @@ class Condition:
     name: str
     title: str
     blocks: tuple[str, ...]
-    priors: tuple[str, ...]
-    seeds: tuple[int, ...]
-    control_seeds: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -96,11 +93,6 @@ class Study:
         """The runs with a page of their own: the first control run, or else the first run, of each of ``pages``."""
         runs = [[run for run in self.runs if run.condition == name] for name in self.pages]
         return [next((run for run in each if run.prior == CONTROL), each[0]) for each in runs]
-
-    @property
-    def report(self) -> Path:
-        """Where the executed notebook with the answer lies."""
-        return self.root / f"{self.notebooks[0]}.ipynb"
 
     @property
     def is_reported(self) -> bool:
@@ -138,7 +130,7 @@ def read(name: str, root: str | Path | None = None) -> Study:
     plan = _mapping(path)
     root = Path(root or Path("results") / path.stem)
     judges = list(plan.get("judges") or [])
-    outcome = OUTCOME | plan.get("outcome", {})
+    outcome = OUTCOME | (plan.get("outcome") or {})
     scores = outcome["last_scores"]
     if outcome["metric"] != "fd" or len(outcome) > len(OUTCOME) or not isinstance(scores, int) or scores < 1:
         raise StudyError(f"{path}: outcome is {outcome}: it takes 'metric: fd' and 'last_scores', at least 1")
@@ -178,10 +170,10 @@ def _mapping(path: Path) -> dict[str, Any]:
     wanted = "it takes 'conditions', each with a name, a list of priors and one of seeds"
     try:
         plan = yaml.load(path.read_text(), _PlainLoader)
-    except (yaml.YAMLError, OSError, ValueError, RecursionError) as error:  # a day that is none, text that is none
+    except (yaml.YAMLError, OSError, ValueError, RecursionError) as error:  # an invalid date, bytes that are not text
         raise StudyError(f"{path} cannot be read ({' '.join(str(error).split())}): {wanted}") from None
     listed = plan.get("conditions") if isinstance(plan, dict) else None
-    if not isinstance(listed, list) or not all(isinstance(about, dict) for about in listed):
+    if not isinstance(listed, list) or not listed or not all(isinstance(about, dict) for about in listed):
         raise StudyError(f"{path} is no study: {wanted}")
     kinds = {key: list for key in ("judges", "notebooks", "pages", "predictions")}
     kinds |= {key: dict for key in ("settings", "outcome", "swap")}
@@ -201,15 +193,13 @@ def _mapping(path: Path) -> dict[str, Any]:
                 raise StudyError(f"{path}: {key} of condition {about['name']} is {about[key]!r}: give a list")
         if not about["priors"] or not about["seeds"]:
             raise StudyError(f"{path}: condition {about['name']} has no prior or no seed: name at least one of each")
-    if not listed:
-        raise StudyError(f"{path} is no study: {wanted}")
     return plan
 
 
 def _check_names(plan: dict[str, Any], names: list[str]) -> None:
     """Raises ``ConfigError`` where predictions, swap or pages name no condition, and for a margin below 1."""
     predictions = plan.get("predictions") or []
-    if not all(isinstance(about, dict) for about in predictions):
+    if not all(isinstance(about, dict) and {"statement", "kind"} <= set(about) for about in predictions):
         raise ConfigError(f"predictions are {predictions}: each is a mapping with 'statement' and 'kind'")
     asked = [about["condition"] for about in predictions if "condition" in about]
     swap = plan.get("swap") or {}
@@ -230,8 +220,8 @@ def _condition(
     name = _plain(about["name"], "condition")
     settings = shared | (about.get("settings") or {})
     blocks = [_plain(block, "block") for block in about.get("blocks") or []]
-    treatments = dict(_treatment(entry, settings) for entry in about["priors"])
-    _refuse_twins([_treatment(entry, settings)[0] for entry in about["priors"]], "prior", name)
+    treatments = dict(map(_treatment, about["priors"]))
+    _refuse_twins([_treatment(entry)[0] for entry in about["priors"]], "prior", name)
     seeds, control_seeds = about["seeds"], about.get("control_seeds") or about["seeds"]
     for listed, what in ((blocks, "block"), (seeds, "seed"), (control_seeds, "control seed")):
         _refuse_twins(listed, what, name)
@@ -252,7 +242,7 @@ def _condition(
         runs += _pilot(root.parent / str(about["pilot"]), [run for _, run in runs])
     named = tuple(dict.fromkeys(run.block for _, run in runs))
     title = str(about.get("title", name))
-    return Condition(name, title, named, tuple(treatments), tuple(seeds), tuple(control_seeds)), runs
+    return Condition(name, title, named), runs
 
 
 def _pilot(folder: Path, runs: list[Planned]) -> list[tuple[int, Planned]]:
@@ -273,7 +263,7 @@ def _pilot(folder: Path, runs: list[Planned]) -> list[tuple[int, Planned]]:
     return found
 
 
-def _treatment(entry: Any, settings: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+def _treatment(entry: Any) -> tuple[str, dict[str, Any]]:
     """(name, fields of Config) of an entry of ``priors``: a prior's name, or {name, prior, scaling}."""
     if not isinstance(entry, dict):
         return _plain(entry, "prior"), {"prior": entry}

@@ -19,15 +19,13 @@ def half_width(found: Design, sd: float) -> float:
     return float(found.critical * found.unit_errors.max() * sd)
 
 
-def chance_equivalent(found: Design, sd: float, ratio: float = 1.0, margin: float = MARGIN) -> float:
-    """How likely it is that one prior, whose true ratio is given, is called equivalent."""
+def chance_equivalent(found: Design, sd: float, margin: float = MARGIN) -> float:
+    """How likely it is that a prior equal to the control is called equivalent."""
     error = found.unit_errors.max() * sd
     reach = found.critical * error * np.sqrt(chi2.ppf(GRID, found.df) / found.df)
-    room, shift = np.clip(math.log(margin) - reach, 0, None), math.log(ratio)
     # an interval that excludes 1 makes the prior different, however near it lies
-    upper, lower = np.minimum(room, reach), np.maximum(-room, -reach)
-    inside = norm.cdf((upper - shift) / error) - norm.cdf((lower - shift) / error)
-    return float(np.clip(inside, 0, None).mean())
+    room = np.minimum(np.clip(math.log(margin) - reach, 0, None), reach)
+    return float((2 * norm.cdf(room / error) - 1).mean())
 
 
 def chance_different(found: Design, sd: float, ratio: float) -> float:
@@ -54,7 +52,7 @@ def power_table(designs: dict[str, Design], sds: Sequence[float] = SDS, margin: 
             "condition": name,
             "sd": sd,
             "half_width": math.exp(half_width(found, sd)) - 1,
-            "equivalent": chance_equivalent(found, sd, 1.0, margin),
+            "equivalent": chance_equivalent(found, sd, margin),
             "detectable": detectable(found, sd),
         }
         for name, found in designs.items()
@@ -69,8 +67,8 @@ def reach(runs: pd.DataFrame, value: str) -> pd.DataFrame:
     ``gaussian_sd`` of the control alone, ``half_width`` and ``detectable`` as in ``power_table``."""
     rows = {}
     for condition, here in runs.groupby("condition", sort=False):
-        sd = pooled_sd(here, value, ["class", "prior"])[0]
-        own = pooled_sd(here[here["prior"] == CONTROL], value, ["class"])[0]
+        sd = pooled_sd(here, value, ["class", "prior"])
+        own = pooled_sd(here[here["prior"] == CONTROL], value, ["class"])
         found = design(here["prior"].tolist(), here["class"].tolist())
         wide = math.exp(half_width(found, sd)) - 1
         rows[condition] = {"runs": len(here), "sd": sd, "gaussian_sd": own, "half_width": wide,

@@ -1,6 +1,7 @@
 """What became of a plan's predictions: a verdict and one number each. The statements stand in the plan."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -66,16 +67,8 @@ def _all_called(about: dict[str, Any], by: Evidence, wanted: str) -> Found:
     return YES if held == {wanted} else NO if contrary in held else UNDECIDED, _number(rows)
 
 
-def _equivalent(about: dict[str, Any], by: Evidence) -> Found:
-    return _all_called(about, by, EQUIVALENT)
-
-
-def _different(about: dict[str, Any], by: Evidence) -> Found:
-    return _all_called(about, by, DIFFERENT)
-
-
 def _worse(about: dict[str, Any], by: Evidence) -> Found:
-    held, number = _different(about, by)
+    held, number = _all_called(about, by, DIFFERENT)
     return NO if held == YES and (_rows(about, by)["ratio"] < 1).any() else held, number
 
 
@@ -100,8 +93,8 @@ def _latent_size(about: dict[str, Any], by: Evidence) -> Found:
 
 # A kind is a function and a row.
 KINDS = {
-    "equivalent": _equivalent,
-    "different": _different,
+    "equivalent": partial(_all_called, wanted=EQUIVALENT),
+    "different": partial(_all_called, wanted=DIFFERENT),
     "worse": _worse,
     "at least": _at_least,
     "latent size": _latent_size,

@@ -12,7 +12,7 @@ from functools import cache, cached_property
 import numpy as np
 import pandas as pd
 from scipy.optimize import brentq
-from scipy.stats import binomtest, chi2, multivariate_t, t
+from scipy.stats import multivariate_t, t, ttest_ind
 
 from ganlab.errors import GanlabError
 
@@ -176,26 +176,18 @@ def verdict(low: float, high: float, margin: float = MARGIN) -> str:
     return EQUIVALENT if low > 1 / margin and high < margin else UNDECIDED
 
 
-def pooled_sd(runs: pd.DataFrame, value: str, by: Sequence[str]) -> tuple[float, int, float]:
-    """(standard deviation within groups, its degrees of freedom, its 80 % upper limit); NaN without a pair."""
+def pooled_sd(runs: pd.DataFrame, value: str, by: Sequence[str]) -> float:
+    """The standard deviation within groups; NaN without a pair."""
     known = runs[np.isfinite(runs[value].astype(float))]
     groups = known.groupby(list(by))[value]
-    df = int((groups.count() - 1).clip(lower=0).sum()) if len(known) else 0
-    if not df:
-        return math.nan, 0, math.nan
-    squares = float(((known[value] - groups.transform("mean")) ** 2).sum())
-    return math.sqrt(squares / df), df, math.sqrt(squares / float(chi2.ppf(0.2, df)))
+    df = len(known) - groups.ngroups
+    return math.sqrt(((known[value] - groups.transform("mean")) ** 2).sum() / df) if df else math.nan
 
 
 def two_samples(a: np.ndarray, b: np.ndarray) -> tuple[float, float, float]:
     """(mean of a minus mean of b, low, high): Student's 95 % interval with one pooled variance."""
-    n = len(a) + len(b) - 2
-    difference = float(np.mean(a) - np.mean(b))
-    if len(a) < 1 or len(b) < 1 or n < 1:
-        return difference, math.nan, math.nan
-    spread = math.sqrt((np.var(a) * len(a) + np.var(b) * len(b)) / n)
-    reach = float(t.ppf(1 - ALPHA / 2, n)) * spread * math.sqrt(1 / len(a) + 1 / len(b))
-    return difference, difference - reach, difference + reach
+    interval = ttest_ind(a, b).confidence_interval()
+    return float(np.mean(a) - np.mean(b)), float(interval.low), float(interval.high)
 
 
 def intraclass(table: pd.DataFrame) -> float:
@@ -207,12 +199,3 @@ def intraclass(table: pd.DataFrame) -> float:
     between = k * (means**2).sum() / (seeds - 1)
     within = ((rest - means[:, None]) ** 2).sum() / ((seeds - 1) * (k - 1))
     return float((between - within) / (between + (k - 1) * within))
-
-
-def rate(count: int, n: int, method: str = "exact") -> tuple[float, float, float]:
-    """(share, low, high): a share of n runs with its 95 % interval, ``exact`` (Clopper & Pearson 1934) or ``wilson``;
-    NaN without runs."""
-    if not n:
-        return math.nan, math.nan, math.nan
-    interval = binomtest(count, n).proportion_ci(1 - ALPHA, method)
-    return count / n, float(interval.low), float(interval.high)

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.stats import binomtest
 
 from ganlab.combinations import KIN
-from ganlab.config import Config
 from ganlab.run import Run
 from ganlab.study import statistics
 from ganlab.study.plan import Planned, Study, StudyError
@@ -22,7 +22,7 @@ DIGITS = 6  # of every number in a table
 GAP = 0.4  # of D's accuracies on real and generated images: beyond it the game stands still
 SETTLED_EPOCH = 2  # up to this one, D's accuracies say nothing
 RECOGNISED = 0.5  # share of samples that a classifier must call their class
-COPIES = 0.5  # of the images, from which on recall says nothing: a copy's nearest neighbours are copies too
+COPIES = 0.5  # of the images: above this share recall is undefined, since a copy's nearest neighbours are copies
 PLACES = ("condition", "class", "prior", "scaling", "latent_dim", "seed", "status")
 SECONDARY = {  # column of a run -> (metric of its evaluation, split); the first judge's, or of pixels
     "recall": ("recall", "train"),
@@ -69,7 +69,7 @@ def _row(planned: Planned, study: Study) -> dict[str, Any]:
         raise StudyError(f"{planned.path} has metrics.json and no history.csv: restore it, or delete the run's folder")
     scores = evaluation(found)
     first, *others = study.judges
-    distances = training_distances(history, config).dropna()
+    distances = history.reindex(columns=["fd"])["fd"].dropna()
     row[outcome(first)] = float(np.log(distances.tail(study.last_scores)).mean()) if len(distances) else math.nan
     for judge in others:
         row[outcome(judge)] = math.log(scores.get(("fd", judge, "train"), {"value": math.nan})["value"])
@@ -98,16 +98,8 @@ def evaluation(found: dict[str, Any]) -> dict[tuple[str, str, str], dict[str, An
     """A run's final evaluation by (metric, extractor, split); of two counts the first, which is the larger."""
     rows: dict[tuple[str, str, str], dict[str, Any]] = {}
     for values in found["evaluation"] or []:
-        metric = values["metric"].removesuffix(f"_{values['extractor']}").replace("fid", "fd")
-        rows.setdefault((metric, values["extractor"], values["split"]), values)
+        rows.setdefault((values["metric"], values["extractor"], values["split"]), values)
     return rows
-
-
-def training_distances(history: pd.DataFrame, config: Config) -> pd.Series:
-    """The distances of a history, a row an epoch, NaN where it was not scored."""
-    names = ("fd", f"fd_{config.eval_extractor}", "fid")
-    column = next((name for name in names if name in history), None)
-    return history[column] if column else pd.Series(math.nan, index=history.index)
 
 
 def histories(study: Study, condition: str) -> pd.DataFrame:
@@ -117,9 +109,7 @@ def histories(study: Study, condition: str) -> pd.DataFrame:
         if planned.condition == condition and planned.status == "done":
             history = Run(planned.path).history
             about = {"prior": planned.prior, "class": planned.block, "seed": planned.seed}
-            frames.append(
-                history[["images_seen"]].assign(fd=training_distances(history, planned.config), **about).dropna()
-            )
+            frames.append(history.reindex(columns=["images_seen", "fd"]).assign(**about).dropna())
     columns = ["prior", "class", "seed", "images_seen", "fd"]
     return pd.concat(frames, ignore_index=True)[columns] if frames else pd.DataFrame(columns=columns)
 
@@ -180,9 +170,9 @@ def takeoff(runs: pd.DataFrame) -> pd.DataFrame:
     ended = runs[runs["status"] != "left"]
     for (condition, prior), here in ended.groupby(["condition", "prior"], sort=False):
         counts = {name: int((here[name] == True).sum()) for name in ("steady", "recognised", "taken_off")}  # noqa: E712
-        share, low, high = statistics.rate(counts["taken_off"], len(here))
-        failed = int((here["status"] == "failed").sum())
-        rows.append((condition, prior, len(here), failed, *counts.values(), share, low, high))
+        interval = binomtest(counts["taken_off"], len(here)).proportion_ci()
+        failed, share = int((here["status"] == "failed").sum()), counts["taken_off"] / len(here)
+        rows.append((condition, prior, len(here), failed, *counts.values(), share, interval.low, interval.high))
     columns = ["condition", "prior", "n", "failed", "steady", "recognised", "taken_off", "share", "low", "high"]
     return pd.DataFrame(rows, columns=columns)
 
@@ -208,17 +198,13 @@ def latent_sizes(runs: pd.DataFrame, study: Study) -> pd.DataFrame:
 
 def family(study: Study) -> list[str]:
     """The largest set of conditions whose configs differ in latent_dim, classes and run alone."""
-    groups: dict[str, list[str]] = {}
+    groups: dict[str, dict[str, int]] = {}  # condition -> its latent size, by what else decides a run
     for condition in study.conditions:
         config = next(planned.config for planned in study.runs if planned.condition == condition.name)
         key = str(config.replace(prior=CONTROL, latent_dim=1, seed=0, epochs=1, snapshot_epochs=[]).to_dict())
-        groups.setdefault(key, []).append(condition.name)
-    several = {key: names for key, names in groups.items() if len(_sizes(study, names)) > 1}
-    return max(several.values(), key=len) if several else []
-
-
-def _sizes(study: Study, names: list[str]) -> set[int]:
-    return {planned.config.latent_dim for planned in study.runs if planned.condition in names}
+        groups.setdefault(key, {})[condition.name] = config.latent_dim
+    several = [list(sizes) for sizes in groups.values() if len(set(sizes.values())) > 1]
+    return max(several, key=len, default=[])
 
 
 def floors(study: Study) -> pd.DataFrame:
@@ -243,7 +229,7 @@ def _done(runs: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
 # --- files ----------------------------------------------------------------------------------------------------------
 
 
-def write(study: Study, with_swap: bool = True) -> dict[str, pd.DataFrame]:
+def write(study: Study) -> dict[str, pd.DataFrame]:
     """Writes every table as a CSV file in the study's folder and returns them by name: ``runs``, ``verdicts``,
     ``secondary``, ``takeoff``, ``latent_sizes``, ``floors``, ``predictions`` and ``swap``."""
     from ganlab.study.mechanism import swapped
@@ -261,9 +247,7 @@ def write(study: Study, with_swap: bool = True) -> dict[str, pd.DataFrame]:
     found["predictions"] = judged(study, found)
     for name, table in found.items():
         _write_csv(study.root / f"{name}.csv", table)
-    if with_swap:
-        swap = swapped(study, read_csv(study.root / "swap.csv"))
-        _write_csv(study.root / "swap.csv", swap)
+    _write_csv(study.root / "swap.csv", swapped(study, read_csv(study.root / "swap.csv")))
     return found | {"swap": read_csv(study.root / "swap.csv")}
 
 

@@ -32,7 +32,7 @@ def busy(config: Config, data: ImageSet) -> dict[str, Any] | None:
     try:
         for count in (threads, 1):
             torch.set_num_threads(count)
-            rates[count] = _rate(Training(config, data))
+            rates[count] = rate(Training(config, data), SECONDS)
     finally:
         torch.set_num_threads(threads)
     if rates[1] < FASTER * rates[threads]:
@@ -40,11 +40,12 @@ def busy(config: Config, data: ImageSet) -> dict[str, Any] | None:
     return {"threads": threads, "images_per_second": round(rates[threads]), "one_thread": round(rates[1])}
 
 
-def _rate(training: Training) -> float:
+def rate(training: Training, at_least: float) -> float:
+    """Images a second, from as many steps as fit into ``at_least`` seconds."""
     for _ in range(WARM_UP):
         _step(training)
     before, started = training.images_seen, time.perf_counter()
-    while (seconds := time.perf_counter() - started) < SECONDS:
+    while (seconds := time.perf_counter() - started) < at_least:
         _step(training)
     return (training.images_seen - before) / seconds
 

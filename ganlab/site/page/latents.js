@@ -15,13 +15,16 @@ const mixed = (a, b, t) => Float64Array.from(a, (value, place) => (1 - t) * valu
 const norm = (vector) => Math.hypot(...vector);
 const scaled = (vector, factor) => Float64Array.from(vector, (value) => factor * value);
 
-// Half-way between two points that stays as likely as they are (Agustsson 2019).
+// A point a share t of the way between two others, as likely as they are (Agustsson 2019).
 export const between = (a, b, t) => scaled(mixed(a, b, t), 1 / Math.hypot(1 - t, t));
 
-// A point pushed along others by shares, brought back to its length.
+// A vector moved along others by shares of each.
+export const along = (vector, directions, shares) => Float64Array.from(vector, (value, place) =>
+  directions.reduce((sum, direction, which) => sum + shares[which] * direction[place], value));
+
+// A point moved along others, brought back to its length.
 export function pushed(point, directions, shares) {
-  const moved = Float64Array.from(point, (score, place) =>
-    directions.reduce((sum, direction, which) => sum + shares[which] * direction[place], score));
+  const moved = along(point, directions, shares);
   return scaled(moved, norm(point) / norm(moved));
 }
 
@@ -41,8 +44,3 @@ export const PATHS = {
   slerp: (curve, start, end, t) => slerp(latents(curve, start), latents(curve, end), t),
   lerp: (curve, start, end, t) => mixed(latents(curve, start), latents(curve, end), t),
 };
-
-// Latents moved along unit vectors, in standard deviations of one coordinate.
-export const along = (z, std, directions, steps) =>
-  Float64Array.from(z, (value, place) =>
-    directions.reduce((sum, direction, which) => sum + std * steps[which] * direction[place], value));

@@ -13,7 +13,8 @@ const points = Array.from({ length: numbers.length / d }, (_, row) => numbers.su
 const pushes = points.splice(about.seeds); // behind the points of the seeds
 
 const sessions = {};
-const session = (name) => (sessions[name] ??= ort.InferenceSession.create(`generators/${name}.onnx`));
+const session = (name) => (sessions[name] ??= ort.InferenceSession.create(`generators/${name}.onnx`)
+  .catch((error) => { delete sessions[name]; throw error; })); // the next move tries again
 
 async function draw(run, z, canvas) {
   const feeds = { z: new ort.Tensor("float32", Float32Array.from(z), [1, d]) };
@@ -44,7 +45,7 @@ function newSlider(panel, words, value, low, high, step) {
     on: (event, follower) => { followers[event] = follower; },
     save_changes: () => panel.changed(),
   };
-  const el = element("div", { className: "ganlab-slider" });
+  const el = element("div");
   slider.render({ model, el });
   panel.controls.append(el);
   return { get value() { return state.value; }, set value(given) { model.set("value", given); } };
@@ -147,8 +148,8 @@ await newPanel("directions", (panel) => {
   const reset = () => { steps.forEach((step) => { step.value = 0; }); panel.changed(); };
   panel.controls.append(element("button", { type: "button", textContent: "back to the seed", onclick: reset }));
   return () => {
-    const { curve, std, directions } = runs[run.value];
-    const z = along(latents(curve, points[seed.value]), std, directions, steps.map((step) => step.value));
+    const { curve, directions } = runs[run.value];
+    const z = along(latents(curve, points[seed.value]), directions, steps.map((step) => step.value));
     return [[runs[run.value], z, `seed ${seed.value}`]];
   };
 });
