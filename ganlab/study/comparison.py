@@ -22,7 +22,7 @@ from ganlab.training.augment import augment_real
 RACE = "-race"  # ends a condition's name: its shorter runs have other seeds, and only the race takes them
 SCORES = ("fd", "kid", "precision", "recall")  # of the averaged generator while it trains
 BOUNDS = {"fd": (0, math.inf), "kid": (-math.inf, math.inf), "precision": (0, 1), "recall": (0, 1)}
-FINAL = ("fd", "precision", "recall", "is", "target_agreement")  # of the last evaluation
+FINAL = ("fd", "precision", "recall", "is", "target_agreement", "class_entropy")  # of the last evaluation
 REACHED = ("images seen", "minutes", "seconds an epoch", "distance", "real images")  # by a finished long run
 MARKS = ("minutes", "images_seen")
 
