@@ -86,8 +86,8 @@ class Config:
     )
 
     loss: str = _option("loss", "bce", "adversarial loss", choices=LOSSES)
-    real_label: float = _option("loss", 1.0, "what bce's D is told of real images; under 1 smooths", above=0.5, high=1)
-    fake_label: float = _option("loss", 0.0, "what bce's D is told of fakes; above 0 smooths", low=0, below=0.5)
+    real_label: float = _option("loss", 1.0, "bce's label of real images; under 1 smooths", above=0.5, high=1)
+    fake_label: float = _option("loss", 0.0, "bce's label of generated images; above 0 smooths", low=0, below=0.5)
     gradient_penalty: float = _option("loss", 0.0, "weight of (|D's gradient| - 1)^2 between real and fake", low=0)
     r1: float = _option("loss", 0.0, "gamma of the penalty gamma/2 |D's gradient|^2 on real images", low=0)
     r2: float = _option("loss", 0.0, "gamma of the same on generated images", low=0)

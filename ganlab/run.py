@@ -260,7 +260,7 @@ class Run:
         return Image(png)
 
     def figure(self, name: str) -> "Image | None":
-        """The figure that was kept before, for when what it is drawn from is not here."""
+        """The figure as it was last kept; None if there is none."""
         from IPython.display import Image
 
         path = self._folder / "figures" / f"{name}.png"

@@ -69,8 +69,8 @@ SOURCES = {
         "d_first": ["Conv2d", "LeakyReLU"],
         "d_stage": ["Conv2d", "LeakyReLU"],
         "d_last": ["Conv2d", "Flatten"],
-        "config": {"loss": "wasserstein", "gradient_penalty": 10.0, "d_steps": 5, "d_norm": "none", "g_lr": 1e-4,
-                   "d_lr": 1e-4, "beta1": 0.0, "beta2": 0.9, "epochs": 100},
+        "config": {"loss": "wasserstein", "gradient_penalty": 10.0, "d_norm": "none", "g_lr": 1e-4,
+                   "d_lr": 3e-4, "beta1": 0.0, "beta2": 0.9, "epochs": 100},
     },
 }  # fmt: skip
 

@@ -21,7 +21,7 @@ SAVED = Path("results/saved")  # what the save button writes
 
 
 class Latest:
-    """Calls ``draw`` once for any number of requests that come before its turn."""
+    """Calls ``draw`` once, however often it is asked before its turn comes."""
 
     def __init__(self, draw: Callable[[], None]) -> None:
         self.draw, self.waiting = draw, False

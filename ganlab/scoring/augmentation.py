@@ -38,7 +38,7 @@ SUMMARY = (
 
 
 class AugmentationError(GanlabError):
-    """A run, or a number of real images, that no classification accuracy can be had for."""
+    """A run, or a request, that no accuracy can be computed for."""
 
 
 def classify(run: Run, real: list[int], seeds: list[int]) -> Iterator[dict[str, Any]]:

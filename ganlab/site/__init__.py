@@ -1,1 +1,1 @@
-"""The web page without a server's help: sliders that the browser draws itself, and every page of the results."""
+"""A static web site: sliders that run in the browser, and all pages of the results."""

@@ -70,7 +70,7 @@ def augment_real(images: torch.Tensor, names: list[str], generator: torch.Genera
 
 
 def flip(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Every second image, by chance, mirrored left to right."""
+    """Mirrors each image left to right with probability 1/2."""
     return torch.where(_per_image(images, generator) < 0.5, images.flip(3), images)
 
 
