@@ -1,8 +1,8 @@
 """A discriminator that looks through a frozen feature network (Projected GAN, Sauer 2021).
 
 Images pass through a classifier that never changes. At each of its three scales a small head says how real the feature
-map looks. D trains the heads alone, so it need not learn to see first. The feature network judges no run, and the metrics of
-a run name it.
+map looks. D trains the heads alone, so it need not learn to see first. The feature network judges no run, and the
+metrics of a run name it.
 """
 
 import hashlib
