@@ -9,7 +9,7 @@ import os
 import warnings
 import zipfile
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -44,6 +44,10 @@ class ImageSet:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def first(self, n: int | None) -> "ImageSet":
+        """The first n images, or all."""
+        return replace(self, images=self.images[:n], labels=self.labels[:n])
 
     @cached_property
     def fingerprint(self) -> str:

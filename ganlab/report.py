@@ -71,18 +71,22 @@ def evaluation_numbers(table: pd.DataFrame) -> list[str]:
 
 
 def copying(table: pd.DataFrame) -> str:
-    """Are the images copies of training images? ``no: ...``, by the last extractor that D did not train against.
+    """Are the images copies of training images? ``no: ...``, by the extractor that looked at most training images, the
+    last one where several did, of those that D did not train against.
 
     The distance to the nearest one stands beside that of real test images: under 0.7 of it says yes, under 0.9 perhaps.
     """
     rows = table[(table["metric"] == "nearest_train") & ~table.get("trained_against", pd.Series(False, table.index))]
     if rows.empty:
         return "unknown: there are no held-out images to compare with"
-    row = rows.iloc[-1]
+    row = rows.sort_values("reference", kind="stable").iloc[-1]
     twice = table.loc[table["metric"] == "duplicate_rate", "value"].max()
     share = row["value"] / row["floor"]
     verdict = "yes" if share < 0.7 else "perhaps" if share < 0.9 else "no"
-    near = f"{row['value']:.3g} to the nearest training image (real test images {row['floor']:.3g}; {row['extractor']})"
+    near = (
+        f"{row['value']:.3g} to the nearest of {row['reference']:,} training images (real test images "
+        f"{row['floor']:.3g}; {row['extractor']})"
+    )
     return f"{verdict}: {near}; {100 * twice:.2g} % drawn twice"
 
 

@@ -5,6 +5,7 @@ import io
 import json
 import urllib.error
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -242,6 +243,12 @@ def test_other_pixels_or_another_version_are_computed_afresh(pictures, tmp_path)
         assert len(features.reference_features(extractor, images)) == len(images)
         assert sum(calls) == len(images)
     assert len(cache_files(tmp_path)) == 3
+
+
+def test_a_slow_extractor_sees_a_share_of_the_set(pictures):
+    extractor, calls = counting()
+    found = features.reference_features(replace(extractor, samples=10), pictures)
+    assert torch.equal(found, flat_features(pictures.images[:20])) and sum(calls) == 20
 
 
 def test_a_function_without_a_version_is_never_cached(pictures, tmp_path):

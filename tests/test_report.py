@@ -94,11 +94,12 @@ def test_broken_links_and_heavy_pictures_are_found(tmp_path):
 @pytest.mark.parametrize(("value", "said"), [(5.2, "no"), (4.2, "perhaps"), (2.0, "yes")])
 def test_copying_is_answered_beside_real_images(value, said):
     rows = [
-        ("nearest_train", "cifar_resnet", 1.0, 5.0, True),
-        ("nearest_train", "efficientnet_lite0", value, 5.0, False),
-        ("duplicate_rate", "pixels", 0.01, 0.0, False),
+        ("nearest_train", "cifar_resnet", 1.0, 5.0, 9000, True),
+        ("nearest_train", "efficientnet_lite0", value, 5.0, 5000, False),
+        ("nearest_train", "inception", 1.0, 5.0, 2500, False),
+        ("duplicate_rate", "pixels", 0.01, 0.0, 0, False),
     ]
-    table = pd.DataFrame(rows, columns=["metric", "extractor", "value", "floor", "trained_against"])
-    assert report.copying(table).startswith(f"{said}: {value:.3g} to the nearest")
+    table = pd.DataFrame(rows, columns=["metric", "extractor", "value", "floor", "reference", "trained_against"])
+    assert report.copying(table).startswith(f"{said}: {value:.3g} to the nearest of 5,000 training images")
     assert report.copying(table).endswith("1 % drawn twice")
-    assert report.copying(table.iloc[2:]).startswith("unknown")
+    assert report.copying(table.iloc[3:]).startswith("unknown")

@@ -7,7 +7,6 @@ ImageNet features decide: the contender ``fast`` looks through a network that sa
 import json
 import math
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -51,7 +50,7 @@ def run_race(out: Path, contender: str, minutes: float, seed: int) -> Iterator[p
     rate, began = _rate(out, contender), provenance()
     racer = CONTENDERS[contender][0](seed)
     train, _ = references(Config.from_preset("fast", classes=[CLASS] if RACERS[contender] == CLASS else []))
-    train = replace(train, images=train.images[:SAMPLES], labels=train.labels[:SAMPLES])
+    train = train.first(SAMPLES)
     images, rows = 0, []
     for mark in [mark for mark in MARKS if mark < minutes] + [minutes]:
         while images < mark * 60 * rate:

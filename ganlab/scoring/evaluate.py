@@ -5,7 +5,7 @@ images in the place of the generated ones, at the same counts. Never trains, nev
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -40,7 +40,8 @@ class EvaluationError(GanlabError):
 
 @dataclass(frozen=True)
 class Seen:
-    """What one extractor makes of everything at hand: features (N, F) of generated, training and held-out images."""
+    """What one extractor makes of everything at hand: features (N, F) of generated, training and held-out images (the
+    first ones, where it is slow: ``Extractor.samples``)."""
 
     extractor: Extractor
     generated: torch.Tensor
@@ -143,7 +144,7 @@ class Scorer:
         self.config, self.test = config, test
         self.device = machine.device(config.device)
         self.extractor = features.get(config.eval_extractor)
-        self.train = replace(train, images=train.images[:SAMPLES], labels=train.labels[:SAMPLES])
+        self.train = train.first(SAMPLES)
         self.latents = evaluation_latents(config, config.eval_samples)
         self.labels = torch.arange(config.eval_samples) % len(train.names) if config.conditional else None
 

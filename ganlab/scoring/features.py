@@ -38,7 +38,8 @@ class Extractor:
 
     dim: F, or None where only a call can tell. prepare: uint8 (n, 3, H, W) on the CPU -> what ``network`` takes.
     network: that -> (n, F). head, where there is one: features (n, F) -> logits (n, C) of ``classes``. batch_size: the
-    fastest on a CPU. samples: the most generated images that ``evaluate`` gives it; None means all.
+    fastest on a CPU. samples: of a slow one, the most generated images that ``evaluate`` gives it, and half
+    of the most real ones; None means all.
     """
 
     name: str
@@ -202,10 +203,12 @@ def version_of(content: bytes) -> str:
 
 
 def reference_features(extractor: Extractor, data: ImageSet, device: str | torch.device = "cpu") -> torch.Tensor:
-    """(N, F) float32 of the whole set, kept in the cache folder for next time under its pixels' and the weights' hash.
+    """(N, F) float32 of the set, or of a slow extractor's share of it (its first 2 ``samples``), kept in the cache
+    folder for next time under the pixels' and the weights' hash.
 
     A damaged file is computed again, with a warning; so is everything where the cache folder cannot be written.
     """
+    data = data.first(2 * extractor.samples) if extractor.samples else data
     if not extractor.version:
         return extractor.features(data.images, device=device)
     path = cache_folder() / "features" / f"{data.fingerprint}-{extractor.name}-{extractor.version}.safetensors"
