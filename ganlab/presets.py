@@ -2,7 +2,7 @@
 
 from typing import Any
 
-# Each preset: its fields beside the defaults of ``config.Config``, and where it comes from.
+# Each preset: the fields in which it differs from the defaults of ``config.Config``, and where it comes from.
 # What a source leaves open follows the DCGAN paper (Radford 2016): N(0, 0.02) weights, slope 0.2, Adam 2e-4 / 0.5.
 PRESETS: dict[str, dict[str, Any]] = {
     # This project's default. An upsampling G with batch norm; a D that looks through a frozen classifier of CIFAR-10 by

@@ -71,15 +71,16 @@ def evaluation_numbers(table: pd.DataFrame) -> list[str]:
 
 
 def copying(table: pd.DataFrame) -> str:
-    """Are the images copies of training images? ``no: ...``, by the extractor that looked at most training images, the
-    last one where several did, of those that D did not train against.
+    """Are the images copies of training images? ``no: ...``, judged by the extractor that saw the most training images;
+    of several, by the last that D was not trained against (through kin of D's eyes copies look nearer than they are).
 
     The distance to the nearest one stands beside that of real test images: under 0.7 of it says yes, under 0.9 perhaps.
     """
-    rows = table[(table["metric"] == "nearest_train") & ~table.get("trained_against", pd.Series(False, table.index))]
+    rows = table[table["metric"] == "nearest_train"]
     if rows.empty:
         return "unknown: there are no held-out images to compare with"
-    row = rows.sort_values("reference", kind="stable").iloc[-1]
+    independent = ~rows.get("trained_against", pd.Series(False, rows.index)).astype(bool)
+    row = rows.assign(independent=independent).sort_values(["reference", "independent"], kind="stable").iloc[-1]
     twice = table.loc[table["metric"] == "duplicate_rate", "value"].max()
     share = row["value"] / row["floor"]
     verdict = "yes" if share < 0.7 else "perhaps" if share < 0.9 else "no"

@@ -72,6 +72,12 @@ def test_resolutions_are_measured_each_in_its_own_process(tmp_path, monkeypatch)
     assert "| fast at 64" in (tmp_path / "resolutions.md").read_text()
 
 
+def test_a_race_without_a_rate_for_its_minutes_is_a_sentence(tmp_path):
+    (tmp_path / "bench.json").write_text(json.dumps({"contenders": {}}))
+    with pytest.raises(contenders.BenchError, match="has no rate of 'fast'"):
+        next(race.run_race(tmp_path, "fast", 1, 0))
+
+
 def test_a_race_is_held_to_its_bars_where_both_have_run():
     marks = [("sngan", 10, 90.0, 0.1), ("fast", 4, 81.0, 0.1), ("fast", 20, 60.0, 0.3)]
     means = pd.DataFrame(marks, columns=["contender", "minutes", "fd", "recall"]).set_index(["contender", "minutes"])

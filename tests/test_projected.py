@@ -109,6 +109,12 @@ def test_a_near_kin_alone_may_not_judge(projected_run):
         Config(discriminator="projected", d_norm="spectral", judges=["cifar_resnet"])
 
 
+def test_a_generator_is_read_without_what_d_looked_through(projected_run, tmp_path):
+    moved = projected_run.config.replace(feature_network=str(tmp_path / "moved.safetensors"))
+    Run(tmp_path).write_generator(projected_run.read_generator()[0], moved)
+    assert Run(tmp_path).read_generator()[1] == moved
+
+
 @pytest.mark.parametrize("changes", [{}, {"loss": "relativistic"}, {"conditional": True, "d_steps": 2}])
 def test_a_killed_and_resumed_run_ends_with_the_same_bits(changes, tmp_path):
     config = Config.from_preset("fast", **TINY | changes)

@@ -94,12 +94,15 @@ def test_broken_links_and_heavy_pictures_are_found(tmp_path):
 @pytest.mark.parametrize(("value", "said"), [(5.2, "no"), (4.2, "perhaps"), (2.0, "yes")])
 def test_copying_is_answered_beside_real_images(value, said):
     rows = [
-        ("nearest_train", "cifar_resnet", 1.0, 5.0, 9000, True),
-        ("nearest_train", "efficientnet_lite0", value, 5.0, 5000, False),
-        ("nearest_train", "inception", 1.0, 5.0, 2500, False),
+        ("nearest_train", "first", 1.0, 5.0, 5000, False),
+        ("nearest_train", "second", value, 5.0, 5000, False),
+        ("nearest_train", "kin", 1.0, 5.0, 5000, True),
+        ("nearest_train", "saw fewer", 1.0, 5.0, 2500, False),
         ("duplicate_rate", "pixels", 0.01, 0.0, 0, False),
     ]
     table = pd.DataFrame(rows, columns=["metric", "extractor", "value", "floor", "reference", "trained_against"])
     assert report.copying(table).startswith(f"{said}: {value:.3g} to the nearest of 5,000 training images")
     assert report.copying(table).endswith("1 % drawn twice")
-    assert report.copying(table.iloc[3:]).startswith("unknown")
+    sees_all = table.assign(reference=table["reference"].where(~table["trained_against"], 50_000))
+    assert report.copying(sees_all).startswith("yes: 1 to the nearest of 50,000")
+    assert report.copying(table.iloc[4:]).startswith("unknown")

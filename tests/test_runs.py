@@ -327,7 +327,8 @@ def test_grids_tile_row_by_row_and_read_back(tmp_path):
     assert np.array_equal(sheet[5:9, 5:9], images[4].permute(1, 2, 0).numpy())
     assert (sheet[4] == 255).all()
     Run(tmp_path).write_grid(12, images)
-    assert list(Run(tmp_path).grids()) == [12]
+    (tmp_path / "samples" / "epoch_10000.png").touch()  # by name it stands before the other
+    assert list(Run(tmp_path).grids()) == [12, 10_000]
     assert np.asarray(Image.open(tmp_path / "samples" / "epoch_0012.png")).shape == (4, 8 * 5 - 1, 3)
 
 

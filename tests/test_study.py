@@ -9,7 +9,10 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
+import filelock
+import pandas as pd
 import psutil
 import pytest
 import yaml
@@ -17,6 +20,7 @@ from conftest import ROOT, TINY, ganlab
 
 from ganlab import study
 from ganlab.cli import main
+from ganlab.config import Config
 from ganlab.data import DataError
 from ganlab.errors import ConfigError
 from ganlab.run import Run
@@ -121,6 +125,30 @@ def test_finished_pilot_runs_are_control_runs_too(tmp_path):
 
 
 PLAIN = "{name: a, priors: [gaussian], seeds: [0]}"
+
+
+def test_a_key_without_a_value_means_the_default(tmp_path):
+    (tmp_path / "plan.yaml").write_text(f"outcome:\nconditions: [{PLAIN}]")
+    assert study.read(str(tmp_path / "plan.yaml"), tmp_path).last_scores == 5
+
+
+def test_a_study_is_free_again_once_its_runs_have_ended(tmp_path):
+    done = SimpleNamespace(root=tmp_path, of=lambda condition: [])
+    runs = cluster.run(done)
+    assert list(runs) == []
+    filelock.FileLock(tmp_path / ".lock").acquire(timeout=0).lock.release()
+
+
+def test_a_forecast_leaves_out_the_pilot_of_another_machine(tmp_path):
+    """Controls of another machine do not narrow the intervals of this one's runs."""
+    for place in range(3):
+        pilot = Config.from_preset("conv-noise", **TINY | {"epochs": 1, "seed": 90 + place})
+        list(train(pilot, Run(tmp_path / "pilot" / f"gaussian-s{90 + place}")))
+    settings = {key: value for key, value in TINY.items() if key != "epochs"} | {"preset": "conv-noise", "epochs": 1}
+    about = {"name": "a", "priors": ["gaussian", "uniform"], "seeds": [0, 1]}
+    alone, joined = (read(tmp_path, [about | more], settings) for more in ({}, {"pilot": "pilot"}))
+    assert len(joined.runs) == len(alone.runs) + 3
+    pd.testing.assert_frame_equal(forecast.power(alone), forecast.power(joined))
 
 
 @pytest.mark.parametrize(

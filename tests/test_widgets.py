@@ -165,6 +165,9 @@ def test_a_missing_or_broken_run_is_a_sentence_in_the_panel(runs, tmp_path):
             assert sentence in said(panel)
     panel = panels.every_prior({"gaussian": str(runs / "gaussian"), "poisson": str(tmp_path / "nowhere")})
     assert panel.children[-3].value.count("<img") == 1 and "nowhere has no generator" in said(panel)
+    panel = panels.every_prior({"poisson": str(tmp_path / "nowhere")})
+    controls(panel)["save"].click()
+    assert "nowhere has no generator" in said(panel)
     assert "no trained generator here" in panels.interpolation([]).value
 
 

@@ -116,6 +116,8 @@ def every_prior(folders: dict[str, str]) -> ipywidgets.Widget:
                 errors.append(str(error))
         if not drawn:
             raise GanlabError("; ".join(errors))
+        if len({image.shape for image in drawn.values()}) > 1:
+            raise GanlabError("these runs draw images of different sizes: name runs of one resolution")
         words = ["priors", first.value, second.value, f"t{t.value:.2f}", *(f"{push.value:+.2f}" for push in pushes)]
         shown = "".join(captioned(image, name, SMALL) for name, image in drawn.items())
         sheet = np.concatenate([pixels(image) for image in drawn.values()], 1)

@@ -38,8 +38,8 @@ class Extractor:
 
     dim: F, or None where only a call can tell. prepare: uint8 (n, 3, H, W) on the CPU -> what ``network`` takes.
     network: that -> (n, F). head, where there is one: features (n, F) -> logits (n, C) of ``classes``. batch_size: the
-    fastest on a CPU. samples: of a slow one, the most generated images that ``evaluate`` gives it, and half
-    of the most real ones; None means all.
+    fastest on a CPU. samples: of a slow one, how many generated images ``evaluate`` shows it at most, and
+    half of how many real ones; None means all.
     """
 
     name: str

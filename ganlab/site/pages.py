@@ -104,10 +104,12 @@ def _target(root: Path, source: Path, link: str) -> Path | None:
 def _moved(root: Path, source: Path, found: re.Match[str]) -> str:
     """The attribute of a link, led to the page of its file."""
     attribute, link = found.groups()
-    if re.match(r"[a-z]+:|//|#", link):
+    if link.startswith("#"):
+        return f'{attribute}="{link.lower()}"'
+    if re.match(r"[a-z]+:|//", link):
         return found[0]
     path = _target(root, source, link)
     if path is None:
         return f'data-{attribute}="{link}"'
     moved = quote(Path(os.path.relpath(page_name(path), source.parent)).as_posix())
-    return f'{attribute}="{moved}{"#" + link.split("#")[1] if "#" in link else ""}"'
+    return f'{attribute}="{moved}{"#" + link.split("#")[1].lower() if "#" in link else ""}"'

@@ -26,7 +26,7 @@ ANSWER_SECONDS = 10  # that a scheduler elsewhere gets to answer
 TICK_SECONDS = 5.0  # between two looks at the runs under way
 CLAIM_SECONDS = 60.0  # to wait for a run that a lost worker may still have
 MOST_WORKERS = 1024  # processes started here
-SETTLED = 4  # after so many runs the time left follows the pace they were trained at
+SETTLED = 4  # after so many runs the time left is computed from their own pace
 # of the workers started here: one thread each, and not Dask's MALLOC_TRIM_THRESHOLD_, which slows a training down
 ENVIRONMENT = {"OMP_NUM_THREADS": 1, "MKL_NUM_THREADS": 1, "OPENBLAS_NUM_THREADS": 1}
 
@@ -62,7 +62,7 @@ def run(
     """Runs what is not done, and yields each run with its state as it ends, or in between one that is ``running``; the
     study's folder is locked meanwhile.
 
-    scheduler: the address of a Dask scheduler, as tcp://host:8786; without one a cluster is started here, ``workers``
+    scheduler: the address of a Dask scheduler, as tls://host:8786; without one a cluster is started here, ``workers``
     processes of one thread (0: as many as there are GPUs, else cores). Raises ``StudyError`` if another process has the
     study, if nothing answers at the address, or if the scheduler is lost.
     """
@@ -102,7 +102,7 @@ def _client(scheduler: str, workers: int) -> Iterator["Client"]:
             client = Client(scheduler, timeout=ANSWER_SECONDS)
         except (OSError, ValueError) as error:
             raise StudyError(
-                f"no Dask scheduler answers at {scheduler} ({error}): give one as tcp://host:8786"
+                f"no Dask scheduler answers at {scheduler} ({error}): give one as tls://host:8786"
             ) from None
         with client:
             yield client
@@ -183,7 +183,7 @@ def _feed(
 
 def describe(counts: dict[str, Any], workers: int = 0, pace: float = 0.0) -> str:
     """One line of what ``status`` counted, with the time left for so many workers (``worker_count``). pace: wall-clock
-    seconds for each second of a worker so far."""
+    seconds that one second of training has taken so far."""
     line = ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state]) + f" of {counts['all']}"
     if counts["seconds_left"]:
         here = worker_count(workers)

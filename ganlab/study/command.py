@@ -128,7 +128,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=int, default=0, help="processes here (default: one a GPU, else one a core)")
     running = parser.add_argument_group("run and next")
     running.add_argument("--retry-failed", action="store_true", help="run what failed once more")
-    running.add_argument("--scheduler", default="", metavar="ADDRESS", help="run: a Dask cluster, as tcp://host:8786")
+    running.add_argument("--scheduler", default="", metavar="ADDRESS", help="run: a Dask cluster, as tls://host:8786")
     running.add_argument("--threads", type=int, default=1, help="next: threads of the training (default 1)")
     reporting = parser.add_argument_group("report")
     reporting.add_argument("--tables-only", action="store_true", help="no pages")

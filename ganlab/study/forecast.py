@@ -116,11 +116,12 @@ def power(study: Study, condition: str = "") -> pd.DataFrame:
     """``power_table`` of the conditions that compare priors, at the pilot's SD where there is one, else at ``SDS``."""
     pilot, frames, chosen = pilot_sds(study), [], study.of(condition)
     for each in study.conditions:
-        runs = [planned for planned in chosen if planned.condition == each.name]
-        names = [planned.prior for planned in runs]
+        # without the pilot's runs: they come from other machines, each of which has a level of its own in the model
+        runs = [run for run in chosen if run.condition == each.name and study.root in run.path.parents]
+        names = [run.prior for run in runs]
         if statistics.CONTROL not in names or len(set(names)) < 2:
             continue
-        found, preset = statistics.design(names, [planned.block for planned in runs]), runs[0].config.preset
+        found, preset = statistics.design(names, [run.block for run in runs]), runs[0].config.preset
         if found.is_estimable:
             sds = (pilot[preset],) if preset in pilot else SDS
             frames.append(power_table({each.name: found}, sds, study.margin))

@@ -18,7 +18,7 @@ from ganlab.scoring import metrics
 from ganlab.scoring.evaluate import references
 from ganlab.scoring.features import get as extractor
 from ganlab.scoring.features import reference_features
-from ganlab.study.plan import Study
+from ganlab.study.plan import Planned, Study
 from ganlab.study.statistics import CONTROL
 
 Trained = dict[str, tuple[torch.nn.Module, Config]]
@@ -33,10 +33,14 @@ SIZES = (2, 8, 32, 100)
 def generators(study: Study, condition: str, seed: int | None = None) -> Trained:
     """prior -> (generator, config) of a condition's finished runs of one seed and its first block, as far as their
     generators are here. seed: by default the condition's first."""
+    return {planned.prior: Run(planned.path).read_generator() for planned in _here(study, condition, seed)}
+
+
+def _here(study: Study, condition: str, seed: int | None) -> list[Planned]:
     runs = [planned for planned in study.runs if planned.condition == condition]
     seed = runs[0].seed if seed is None else seed
     chosen = [planned for planned in runs if planned.seed == seed and planned.block == runs[0].block]
-    return {p.prior: Run(p.path).read_generator() for p in chosen if Run(p.path).is_finished(p.config)}
+    return [planned for planned in chosen if Run(planned.path).is_finished(planned.config)]
 
 
 def drawn_or_kept(folder: Run, name: str, trained: Trained, draw: Callable[[Trained], Any]) -> Any:
@@ -54,9 +58,9 @@ def swapped(study: Study, kept: pd.DataFrame) -> pd.DataFrame:
         seeds = list(dict.fromkeys(planned.seed for planned in runs if planned.prior != CONTROL))
         for seed in seeds[: study.swap.get("seeds", 1)]:
             mine = (kept["condition"] == condition) & (kept["seed"] == seed)
-            trained = generators(study, condition, seed)
-            if not set(trained) <= set(kept.loc[mine, "trained"]):
-                found = swap(trained).assign(condition=condition, seed=seed, **{"class": runs[0].block})
+            if not {planned.prior for planned in _here(study, condition, seed)} <= set(kept.loc[mine, "trained"]):
+                about = {"condition": condition, "class": runs[0].block, "seed": seed}
+                found = swap(generators(study, condition, seed)).assign(**about)
                 frames = [frame for frame in (kept[~mine], found[list(SWAP)]) if len(frame)]
                 kept = pd.concat(frames, ignore_index=True)
     return kept

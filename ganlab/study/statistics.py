@@ -178,7 +178,7 @@ def verdict(low: float, high: float, margin: float = MARGIN) -> str:
 
 def pooled_sd(runs: pd.DataFrame, value: str, by: Sequence[str]) -> float:
     """The standard deviation within groups; NaN without a pair."""
-    known = runs[np.isfinite(runs[value].astype(float))]
+    known = runs[np.isfinite(runs[value].astype(float))].dropna(subset=list(by))
     groups = known.groupby(list(by))[value]
     df = len(known) - groups.ngroups
     return math.sqrt(((known[value] - groups.transform("mean")) ** 2).sum() / df) if df else math.nan
