@@ -3,7 +3,7 @@
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ganlab.figures.style import GENERATOR, REAL, new_figure
+from ganlab.figures.style import GENERATOR, REAL, new_figure, plain_ticks
 
 UNITS = {"minutes": "minutes of training", "images_seen": "real images seen"}
 
@@ -30,6 +30,7 @@ def presets_race(every: pd.DataFrame, axis: str, mark: float, floor: float, colu
         panel.axvline(mark, color="0.4", linestyle=":")
         panel.axhline(floor, color=REAL, linestyle="--", linewidth=1)
         panel.set(yscale="log", xlim=(0, 1.3 * mark))
+        plain_ticks(panel.yaxis)
         panel.set_title(name, fontsize=10)
         panel.tick_params(labelsize=8, labelbottom=True)
         panel.grid(alpha=0.25, which="both")

@@ -3,9 +3,8 @@
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator
 
-from ganlab.figures.style import COLOURS, FAKE, GENERATOR, REAL, new_figure
+from ganlab.figures.style import COLOURS, FAKE, GENERATOR, REAL, new_figure, plain_ticks
 
 
 def precision_recall(table: pd.DataFrame) -> Figure:
@@ -57,10 +56,8 @@ def race(rows: pd.DataFrame) -> Figure:
             axis.plot(mean.index, mean, "o-", color=colour, markersize=3, label=label)
         axis.axhline(panel["floor"].iloc[0], color="0.4", linestyle=":", label="real images (floor)")
         axis.set(xlabel="minutes of training", ylabel=unit, yscale="log", title=classes)
-        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axis.yaxis.set_major_formatter("{x:g}")
         axis.set_xticks(sorted(panel["minutes"].unique()))
-        axis.minorticks_off()
+        plain_ticks(axis.yaxis)
         axis.grid(alpha=0.25)
         axis.legend(fontsize=8, frameon=False)
     return figure

@@ -8,12 +8,10 @@ from collections.abc import Iterable, Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullLocator
 
 from ganlab.figures.palette import colour, in_order, marker, prior_rows
-from ganlab.figures.style import new_figure, nothing, nothing_yet
+from ganlab.figures.style import new_figure, nothing, nothing_yet, plain_ticks
 
 CONTROL = "gaussian"
 UNITS = {"recall": "share of real images", "coverage": "share of real images", "precision": "share of images",
@@ -164,7 +162,8 @@ def latent_size(runs: pd.DataFrame, conditions: Sequence[str], judge: str) -> Fi
     axis.set(xscale="log", yscale="log", xlabel="latent coordinates", ylabel=f"Frechet distance ({judge})")
     axis.set_xticks(sizes, [str(size) for size in sizes])
     axis.minorticks_off()
-    _plain_ticks(axis.yaxis)
+    plain_ticks(axis.yaxis)
+    axis.tick_params(axis="y", labelsize=8)
     axis.legend(fontsize=8, frameon=False)
     return figure
 
@@ -189,7 +188,8 @@ def learning_curves(histories: pd.DataFrame, judge: str, margin: float = 0.0) ->
         if prior == CONTROL:
             axis.fill_between(over.index, over["min"], over["max"], color=colour(prior), alpha=0.13, linewidth=0)
     axis.set(yscale="log", xlabel="images seen", ylabel=f"Frechet distance ({judge})")
-    _plain_ticks(axis.yaxis)
+    plain_ticks(axis.yaxis)
+    axis.tick_params(axis="y", labelsize=8)
     axis.xaxis.set_major_formatter("{x:,.0f}")
     axis.legend(fontsize=8, frameon=False)
     return figure
@@ -220,11 +220,3 @@ def _log_axis(axis: plt.Axes, values: Iterable[float]) -> None:
     ticks = [step for step in steps if low <= step <= high]
     axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axis.minorticks_off()
-
-
-def _plain_ticks(axis: Axis) -> None:
-    """At 1, 2 and 5 times powers of ten, in plain numbers."""
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axis.set_major_formatter("{x:g}")
-    axis.set_minor_locator(NullLocator())
-    axis.set_tick_params(labelsize=8)

@@ -6,7 +6,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
 import torch
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
 
 DPI = 110
 COLOURS = tuple(sns.color_palette("colorblind").as_hex())
@@ -56,6 +58,13 @@ def sheet_figure(sheet: np.ndarray, across: tuple[str, ...] = (), down: tuple[st
     for place, name in enumerate(down):
         axis.text(-6 / width, 1 - (place + 0.5) / len(down), name, ha="right", va="center", **words)
     return figure
+
+
+def plain_ticks(axis: Axis) -> None:
+    """Ticks of a logarithmic axis at 1, 2 and 5 times powers of ten, in plain numbers."""
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_locator(NullLocator())
 
 
 def show(axis: plt.Axes, sheet: np.ndarray, title: str = "") -> None:

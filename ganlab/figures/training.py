@@ -10,7 +10,7 @@ import torch
 from matplotlib.figure import Figure
 
 from ganlab.figures.images import named_sheet
-from ganlab.figures.style import FAKE, GENERATOR, REAL, new_figure, nothing
+from ganlab.figures.style import FAKE, GENERATOR, REAL, new_figure, nothing, plain_ticks
 from ganlab.files import untile
 from ganlab.scoring.metrics import shown_name
 
@@ -71,6 +71,7 @@ def score_curves(history: pd.DataFrame, metrics: Mapping[str, Any]) -> Figure:
             axis.axhline(floor[name], color=REAL, linestyle="--", label="real test images")
         if name == "fd":
             axis.set_yscale("log")
+            plain_ticks(axis.yaxis)
             if name in best and best["extractor"] == about.get("extractor"):
                 words = f"best, epoch {best['epoch']}"
                 axis.plot(best["epoch"], best[name], "*", markersize=11, color=FAKE, label=words)
