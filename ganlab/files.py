@@ -90,9 +90,10 @@ def tile(images: torch.Tensor, columns: int = 8, gap: int = 1) -> np.ndarray:
 
 
 def untile(sheet: np.ndarray, images: int) -> torch.Tensor:
-    """The first images of a sheet of ``tile``, eight a row: uint8 (images, 3, R, R)."""
+    """Images of a sheet of ``tile``, eight a row, spread evenly over its rows: uint8 (images, 3, R, R)."""
     side = (sheet.shape[1] + 1) // 8 - 1
-    places = [(place // 8 * (side + 1), place % 8 * (side + 1)) for place in range(images)]
+    rows = (sheet.shape[0] + 1) // (side + 1)
+    places = [(place * rows // images * (side + 1), place % 8 * (side + 1)) for place in range(images)]
     cut = np.stack([sheet[y : y + side, x : x + side] for y, x in places])
     return torch.from_numpy(cut).permute(0, 3, 1, 2)
 

@@ -196,7 +196,7 @@ class Run:
         return {epoch: files.read_png(path) for epoch, path in self.grids().items()}
 
     def frames(self, images: int = 16) -> list[torch.Tensor]:
-        """The first images of each snapshot grid, uint8 (images, 3, R, R), by epoch: the same latents every time."""
+        """Images of each snapshot grid, uint8 (images, 3, R, R), by epoch: the same latents every time."""
         return [files.untile(grid, images) for grid in self.snapshots().values()]
 
     def _part(self, name: str, file: str = "config.json", kind: type = dict) -> Any:

@@ -195,6 +195,17 @@ def test_a_mistake_gets_one_sentence(words, sentence, finished_run, capsys):
 @pytest.mark.slow
 @needs_cifar10
 @needs_classifier
+def test_images_that_were_to_show_a_class_are_held_against_it():
+    train_set, test_set = (load("cifar10", ["cat", "ship"], split, limit=200) for split in ("train", "test"))
+    for labels, right in ((test_set.labels, True), (1 - test_set.labels, False)):
+        table = evaluate.evaluate(test_set.images, train_set, test_set, ["cifar_resnet"], labels=labels)
+        row = table.set_index("metric").loc["target_agreement"]
+        assert row["floor"] > 0.85 and row["value"] == pytest.approx(row["floor"]) if right else row["value"] < 0.1
+
+
+@pytest.mark.slow
+@needs_cifar10
+@needs_classifier
 def test_on_real_cifar10_held_out_images_score_at_the_floor_and_noise_far_from_it():
     train_set = load("cifar10", ["automobile"])
     test_set = load("cifar10", ["automobile"], "test")

@@ -326,6 +326,8 @@ def test_grids_tile_row_by_row_and_read_back(tmp_path):
     assert sheet.shape == (9, 14, 3)
     assert np.array_equal(sheet[5:9, 5:9], images[4].permute(1, 2, 0).numpy())
     assert (sheet[4] == 255).all()
+    many = torch.arange(80, dtype=torch.uint8)[:, None, None, None].expand(80, 3, 4, 4)
+    assert files.untile(files.tile(many), 8)[:, 0, 0, 0].tolist() == [0, 9, 18, 27, 44, 53, 62, 71], "of every row some"
     Run(tmp_path).write_grid(12, images)
     (tmp_path / "samples" / "epoch_10000.png").touch()  # by name it stands before the other
     assert list(Run(tmp_path).grids()) == [12, 10_000]

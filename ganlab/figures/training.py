@@ -16,7 +16,8 @@ from ganlab.scoring.metrics import shown_name
 
 
 def snapshots(grids: Mapping[int, np.ndarray], most: int = 6) -> Figure:
-    """A row an epoch, a column a latent: the first eight images of at most ``most`` grids (``Run.snapshots``)."""
+    """A row an epoch, a column a latent: eight images, of several classes if there are some, of at most ``most``
+    grids (``Run.snapshots``)."""
     if not grids:
         return nothing("this run's snapshots are not kept here")
     epochs = sorted(grids)

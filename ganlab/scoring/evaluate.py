@@ -19,7 +19,7 @@ from ganlab.combinations import KIN
 from ganlab.config import DATASETS, Config
 from ganlab.data import ImageSet, load, load_data
 from ganlab.errors import GanlabError
-from ganlab.latents import evaluation_latents, sample
+from ganlab.latents import evaluation_latents, labels_in_turn, sample
 from ganlab.networks.generators import generate
 from ganlab.run import Run
 from ganlab.scoring import features, metrics
@@ -72,7 +72,9 @@ def evaluate_run(
         )
     asked = [features.get(name) for name in extractors or config.final_judges()]  # a wrong name is answered at once
     train, test = real or references(config)
-    table = evaluate(judged(run, train, n, best, images), train, test, asked, machine.device("auto"))
+    generated = judged(run, train, n, best, images)
+    labels = None if images else labels_in_turn(config, len(generated))
+    table = evaluate(generated, train, test, asked, machine.device("auto"), labels)
     return table.assign(**{TRAINED_AGAINST: table["extractor"].isin(kin)})
 
 
@@ -104,8 +106,10 @@ def evaluate(
     test: ImageSet | None,
     extractors: list[str | Extractor],
     device: str | torch.device = "cpu",
+    labels: torch.Tensor | None = None,
 ) -> pd.DataFrame:
-    """generated: uint8 (N, 3, R, R). One row a metric, columns ``COLUMNS``; low and high bound a 95 % interval.
+    """generated: uint8 (N, 3, R, R); labels: (N,) the class that each was to show, of a conditional run. One row a
+    metric, columns ``COLUMNS``; low and high bound a 95 % interval.
 
     Against ``train`` the distances use half of it, so that its other half can play the generated images in the floor;
     against ``test`` as many training images as there are test images play them. Raises ``EvaluationError`` for fewer
@@ -128,7 +132,7 @@ def evaluate(
         parts = [extractor.features(generated[: extractor.samples], device=device)]
         parts += [reference_features(extractor, data, device) if data else None for data in (train, test)]
         seen = Seen(extractor, *(part if part is None else part.to(device) for part in parts))
-        rows += [*_distances(seen), *_classes(seen, train, test)]
+        rows += [*_distances(seen), *_classes(seen, train, test, labels)]
     if train.source == "made":
         rows += _modes(generated, train)
     return pd.DataFrame([row for row in rows if row is not None], columns=list(COLUMNS))
@@ -257,8 +261,11 @@ def _whole_training_set(seen: Seen, floor: float, half: int) -> dict[str, Any]:
     return row | {"floor": floor * sum(1 / count for count in counts) / (2 / half)}
 
 
-def _classes(seen: Seen, train: ImageSet, test: ImageSet | None) -> list[dict[str, Any]]:
-    """What the extractor's classifier, if it has one, calls the images: IS, and the share and spread of classes."""
+def _classes(
+    seen: Seen, train: ImageSet, test: ImageSet | None, labels: torch.Tensor | None
+) -> list[dict[str, Any]]:
+    """What the extractor's classifier, if it has one, calls the images: IS, agreement with the class that each image
+    was to show (or with any of the data's classes, of a run that was asked for none), number and spread of classes."""
     extractor = seen.extractor
     if extractor.head is None:
         return []
@@ -267,10 +274,14 @@ def _classes(seen: Seen, train: ImageSet, test: ImageSet | None) -> list[dict[st
     if not set(train.names) <= set(extractor.classes):
         return rows
     targets = [extractor.classes.index(name) for name in train.names]
+    others = train if seen.test is None else test
     held_out = real if seen.test is None else extractor.probabilities(seen.test[: len(seen.generated)])
-    split = train.split if seen.test is None else test.split
-    arguments = (extractor.name, split, generated, held_out)
-    rows.append(_row("target_agreement", lambda p: metrics.target_agreement(p, targets), *arguments))
+    arguments = (extractor.name, others.split, generated, held_out)
+    row = _row("target_agreement", lambda p: metrics.target_agreement(p, targets), *arguments)
+    if labels is not None:
+        own = [torch.tensor(targets)[given] for given in (labels, others.labels[: len(held_out)])]
+        row["value"], row["floor"] = map(metrics.target_agreement, (generated, held_out), own)
+    rows.append(row)
     if len(targets) > 1:
         rows.append(_row("classes_hit", lambda p: metrics.class_coverage(p, targets), *arguments))
         rows.append(_row("class_entropy", lambda p: metrics.class_entropy(p, len(extractor.classes)), *arguments))

@@ -194,11 +194,14 @@ def class_entropy(predictions: Array, classes: int) -> float:
     return float(torch.special.entr(counts / counts.sum()).sum()) / math.log(classes)
 
 
-def target_agreement(predictions: Array, targets: Collection[int]) -> float:
-    """Share of images, 0..1, whose predicted class is one of the targets; predictions as in ``class_histogram``."""
-    if not targets:
+def target_agreement(predictions: Array, targets: Collection[int] | torch.Tensor) -> float:
+    """Share of images, 0..1, whose predicted class is one of the targets, or each image's own where targets is a tensor
+    (N,); predictions as in ``class_histogram``."""
+    if not len(targets):
         raise MetricError("targets is empty: name the classes that the images should show")
     labels = _labels(predictions)
+    if isinstance(targets, torch.Tensor):
+        return float((labels == targets.to(labels.device)).double().mean())
     return float(torch.isin(labels, torch.tensor(list(targets), device=labels.device)).double().mean())
 
 
