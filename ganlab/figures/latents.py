@@ -52,10 +52,7 @@ def ridges(samples: Mapping[str, np.ndarray], label: str, reach: tuple[float, fl
 
 
 def prior_grids(generators: Trained, n: int = 10) -> Figure:
-    """A row a prior, a column one set of uniforms, which every prior turns into its own latents for its own G.
-
-    Colours are rounded to 32 levels a channel; 8 priors of 10 images make a PNG of 200 kB.
-    """
+    """A row a prior, a column one set of uniforms, which every prior turns into its own latents for its own G."""
     if not generators:
         return nothing("these generators are not in this checkout")
     order = in_order(generators)
@@ -69,7 +66,7 @@ def prior_grids(generators: Trained, n: int = 10) -> Figure:
 def interpolation_strips(generators: Trained, steps: int = 9, paths: Sequence[str] = tuple(priors.PATHS)) -> Figure:
     """Between the same two sets of uniforms, for each prior and each of ``priors.PATHS`` that is named: a row.
 
-    Colours are rounded to 32 levels a channel; 3 priors of 9 steps make a PNG of 200 kB, so hand over a few at a time.
+    3 priors of 9 steps make a PNG of 100 kB, so hand over a few at a time.
     """
     if not generators:
         return nothing("these generators are not in this checkout")
