@@ -56,7 +56,7 @@ def animation(frames: Sequence[torch.Tensor], columns: int = 0, scale: int = 2, 
 
 def named_sheet(pictures: torch.Tensor, columns: int, names: list[str], across: tuple[str, ...] = ()) -> Figure:
     """One sheet with a name to the left of each row; 80 images of CIFAR-10's size make a PNG of 100 kB."""
-    sheet = np.pad(tile(pictures, columns), ((0, 1), (0, 0), (0, 0)), constant_values=255)  # equal rows
+    sheet = np.pad(tile(fewer_colours(pictures), columns), ((0, 1), (0, 0), (0, 0)), constant_values=255)  # equal rows
     return sheet_figure(sheet, across, tuple(name.replace("_", "\n") if len(name) > 12 else name for name in names))
 
 

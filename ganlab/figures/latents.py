@@ -66,7 +66,7 @@ def prior_grids(generators: Trained, n: int = 10) -> Figure:
 def interpolation_strips(generators: Trained, steps: int = 9, paths: Sequence[str] = tuple(priors.PATHS)) -> Figure:
     """Between the same two sets of uniforms, for each prior and each of ``priors.PATHS`` that is named: a row.
 
-    3 priors of 9 steps make a PNG of 100 kB, so hand over a few at a time.
+    3 priors of 9 steps make a PNG of 200 kB where a notebook shows it, so hand over a few at a time.
     """
     if not generators:
         return nothing("these generators are not in this checkout")
