@@ -184,10 +184,10 @@ def benches(root: Path) -> Iterator[Result]:
         runs = rows.groupby(["contender", "seed"], sort=False)["minutes"].max().reset_index()
         words = "; ".join(
             shlex.join(
-                ["ganlab", "bench", "--race", f"{minutes:g}", "--contenders", *asked["contender"].unique(), "--seeds"]
-                + [str(seed) for seed in sorted(asked["seed"].unique())]
+                ["ganlab", "bench", "--race", f"{minutes:g}", "--contenders", contender, "--seeds"]
+                + [str(seed) for seed in sorted(asked["seed"])]
             )
-            for minutes, asked in runs.groupby("minutes")
+            for (contender, minutes), asked in runs.groupby(["contender", "minutes"], sort=False)
         )
         about = json.loads((path.parent / "race" / "about.json").read_text())
         bars = race_bars(race_means(rows)).to_dict("records")

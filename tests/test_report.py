@@ -59,7 +59,10 @@ def test_a_race_is_told_by_the_judge_that_decides(results):
     fast = rows[(rows["contender"] == "fast") & (rows["metric"] == "fd") & (rows["extractor"] == race.JUDGES[0])]
     last = fast[fast["minutes"] == fast["minutes"].max()]
     words = f"fast, {last['minutes'].iloc[0]:g} minutes: {last['value'].mean():.3g} ("
-    assert words in report.write_index(results).read_text()
+    text = report.write_index(results).read_text()
+    assert words in text
+    for contender, seeds in rows.groupby("contender")["seed"].unique().items():
+        assert f"--contenders {contender} --seeds {' '.join(map(str, sorted(seeds)))}" in text, "only what was run"
 
 
 def test_every_generator_has_a_card_with_its_images_and_scores(results):
