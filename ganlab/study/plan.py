@@ -220,8 +220,9 @@ def _condition(
     name = _plain(about["name"], "condition")
     settings = shared | (about.get("settings") or {})
     blocks = [_plain(block, "block") for block in about.get("blocks") or []]
-    treatments = dict(map(_treatment, about["priors"]))
-    _refuse_twins([_treatment(entry)[0] for entry in about["priors"]], "prior", name)
+    entries = [_treatment(entry) for entry in about["priors"]]
+    _refuse_twins([prior for prior, _ in entries], "prior", name)
+    treatments = dict(entries)
     seeds, control_seeds = about["seeds"], about.get("control_seeds") or about["seeds"]
     for listed, what in ((blocks, "block"), (seeds, "seed"), (control_seeds, "control seed")):
         _refuse_twins(listed, what, name)
