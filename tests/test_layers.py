@@ -10,13 +10,9 @@ from torch.autograd import gradcheck
 from torch.nn.utils.parametrizations import spectral_norm
 from torch.nn.utils.parametrize import register_parametrization
 
-from ganlab.networks.layers import (
-    DownsampleConv2d,
-    MinibatchDeviation,
-    MinibatchDiscrimination,
-    SpectralNorm,
-    UpsampleConv2d,
-)
+from ganlab.networks import convolutions
+from ganlab.networks.convolutions import Conv2d, ConvTranspose2d, DownsampleConv2d, UpsampleConv2d
+from ganlab.networks.layers import MinibatchDeviation, MinibatchDiscrimination, SpectralNorm
 
 
 def stream(seed: int = 0) -> torch.Generator:
@@ -66,6 +62,65 @@ def test_under_bf16_autocast_the_two_steps_are_taken_as_they_are():
 def test_it_has_the_names_of_the_convolution_it_stands_for():
     ours, theirs = UpsampleConv2d(4, 2, bias=True), nn.Conv2d(4, 2, 3, padding=1)
     assert {k: v.shape for k, v in ours.state_dict().items()} == {k: v.shape for k, v in theirs.state_dict().items()}
+
+
+CONVOLUTIONS = [  # ours, torch's, what both are made with, the size of the image
+    (Conv2d, nn.Conv2d, (4, 2, 1), (8, 8)),
+    (Conv2d, nn.Conv2d, (4, 2, 1), (7, 5)),
+    (Conv2d, nn.Conv2d, (3, 1, 1), (3, 5)),
+    (Conv2d, nn.Conv2d, (4, 1, 0), (4, 4)),
+    (Conv2d, nn.Conv2d, ((2, 3), (1, 2), (0, 1)), (4, 6)),
+    (ConvTranspose2d, nn.ConvTranspose2d, (4, 2, 1), (4, 4)),
+    (ConvTranspose2d, nn.ConvTranspose2d, (4, 1, 0), (1, 1)),
+    (ConvTranspose2d, nn.ConvTranspose2d, ((2, 3), (1, 2), (0, 1)), (3, 5)),
+]
+
+
+@pytest.mark.parametrize(("ours", "theirs", "geometry", "size"), CONVOLUTIONS)
+def test_a_kernels_gradient_by_a_matrix_product_is_torchs(monkeypatch, ours, theirs, geometry, size):
+    taken = []
+    layer, plain_layer = ours(5, 6, *geometry), theirs(5, 6, *geometry)
+    plain_layer.load_state_dict(layer.state_dict())
+    short_way = convolutions._kernel_gradient
+    monkeypatch.setattr(convolutions, "_kernel_gradient", lambda *given: taken.append(1) or short_way(*given))
+    x = torch.randn(7, 5, *size, generator=stream()).contiguous(memory_format=torch.channels_last)
+    results = []
+    for network in (layer, plain_layer):
+        network.to(memory_format=torch.channels_last)
+        given = x.clone().requires_grad_()
+        with torch.autocast("cpu", torch.bfloat16):
+            output = network(given)
+        output.float().square().sum().backward()
+        results.append([output, given.grad, network.weight.grad, network.bias.grad])
+    (output, to_x, to_weight, to_bias), (their_output, their_x, their_weight, their_bias) = results
+    assert taken, "the layer went torch's own way"
+    assert torch.equal(output, their_output)
+    assert torch.equal(to_x, their_x)
+    assert to_weight.stride() == their_weight.stride(), "Adam copies a gradient of another layout"
+    torch.testing.assert_close(to_weight, their_weight, atol=0.01 * float(their_weight.abs().max()), rtol=0)
+    torch.testing.assert_close(to_bias, their_bias, atol=0.01 * float(their_bias.abs().max()), rtol=0)
+
+
+def test_a_large_map_and_float32_go_torchs_own_way(monkeypatch):
+    monkeypatch.setattr(convolutions, "_kernel_gradient", lambda *given: pytest.fail("the short way was taken"))
+    layer = Conv2d(3, 4, 4, 2, 1)
+    with torch.autocast("cpu", torch.bfloat16):
+        large = layer(torch.randn(2, 3, 16, 16))
+    large.float().sum().backward()
+    small = layer(torch.randn(2, 3, 8, 8, requires_grad=True))
+    (gradient,) = torch.autograd.grad(small.square().sum(), layer.weight, create_graph=True)
+    gradient.square().sum().backward()  # as a penalty on D's gradient asks for
+
+
+def test_a_frozen_kernel_gets_no_gradient_and_hands_it_on():
+    layer = Conv2d(3, 4, 4, 2, 1).requires_grad_(False)
+    x = torch.randn(2, 3, 8, 8, requires_grad=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        output = layer(x)
+    output.float().sum().backward()
+    assert layer.weight.grad is None
+    assert layer.bias.grad is None
+    assert x.grad.abs().sum() > 0
 
 
 @pytest.mark.parametrize("make", [lambda: nn.Conv2d(3, 8, 3), lambda: nn.Linear(12, 5), lambda: nn.Embedding(10, 6)])

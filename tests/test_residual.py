@@ -8,16 +8,15 @@ from torch.nn.utils.parametrize import register_parametrization
 
 from ganlab.config import Config
 from ganlab.networks import residual
+from ganlab.networks.convolutions import DownsampleConv2d, UpsampleConv2d
 from ganlab.networks.layers import (
     Basis,
     Block,
     ClassConcat,
     ConditionalNorm,
-    DownsampleConv2d,
     Dropout,
     Projection,
     SpectralNorm,
-    UpsampleConv2d,
 )
 
 FAMILIES = ["residual", "r3"]

@@ -3,6 +3,7 @@
 from torch import nn
 
 from ganlab.config import Config
+from ganlab.networks.convolutions import Conv2d
 from ganlab.networks.families import Discriminator
 from ganlab.networks.layers import MinibatchDeviation, MinibatchDiscrimination, dense_logit, doublings, dropout
 
@@ -13,7 +14,7 @@ def _strided(config: Config) -> tuple[list[nn.Module], int]:
     width, before = config.d_channels, 3
     for stage in range(doublings(config.resolution)):
         layers += [
-            nn.Conv2d(before, width, 4, 2, 1, bias=stage == 0 or config.d_norm != "batch"),
+            Conv2d(before, width, 4, 2, 1, bias=stage == 0 or config.d_norm != "batch"),
             *([nn.BatchNorm2d(width)] if stage and config.d_norm == "batch" else []),
             nn.LeakyReLU(0.2),
             *dropout(config.d_dropout),
@@ -48,7 +49,7 @@ def dcgan_discriminator(config: Config) -> Discriminator:
     if config.conditional:
         return _with_dense_logit(layers, width, config)
     deviation = [MinibatchDeviation()] if config.minibatch == "deviation" else []
-    return Discriminator(layers, [*deviation, nn.Conv2d(width + len(deviation), 1, 4, 1, 0), nn.Flatten(0)])
+    return Discriminator(layers, [*deviation, Conv2d(width + len(deviation), 1, 4, 1, 0), nn.Flatten(0)])
 
 
 def sngan_discriminator(config: Config) -> Discriminator:
@@ -57,14 +58,14 @@ def sngan_discriminator(config: Config) -> Discriminator:
     width, before = config.d_channels, 3
     for _ in range(doublings(config.resolution)):
         layers += [
-            *_normed(nn.Conv2d(before, width, 3, 1, 1), config),
-            *_normed(nn.Conv2d(width, width, 4, 2, 1), config),
+            *_normed(Conv2d(before, width, 3, 1, 1), config),
+            *_normed(Conv2d(width, width, 4, 2, 1), config),
         ]
         before, width = width, 2 * width
-    layers += _normed(nn.Conv2d(before, width, 3, 1, 1), config)
+    layers += _normed(Conv2d(before, width, 3, 1, 1), config)
     return _with_dense_logit(layers, width, config)
 
 
-def _normed(convolution: nn.Conv2d, config: Config) -> list[nn.Module]:
+def _normed(convolution: Conv2d, config: Config) -> list[nn.Module]:
     norm = [nn.BatchNorm2d(convolution.out_channels)] if config.d_norm == "batch" else []
     return [convolution, *norm, nn.LeakyReLU(0.1), *dropout(config.d_dropout)]

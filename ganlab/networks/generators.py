@@ -7,8 +7,9 @@ from torch import nn
 
 from ganlab.config import Config
 from ganlab.data import to_uint8
+from ganlab.networks.convolutions import ConvTranspose2d, UpsampleConv2d
 from ganlab.networks.families import Generator
-from ganlab.networks.layers import UpsampleConv2d, batch_norm, doublings, dropout
+from ganlab.networks.layers import batch_norm, doublings, dropout
 
 
 def _dense_stem(width: int, config: Config) -> list[nn.Module]:
@@ -31,8 +32,8 @@ def _transposed_stages(channels: list[int], activation: type[nn.Module], config:
     """4x4 transposed convolutions of stride 2 from the first of ``channels`` to the last, then to the image; Tanh."""
     layers: list[nn.Module] = []
     for wide, narrow in pairwise(channels):
-        layers += _stage(nn.ConvTranspose2d(wide, narrow, 4, 2, 1, bias=False), narrow, activation(*slope), config)
-    return [*layers, nn.ConvTranspose2d(channels[-1], 3, 4, 2, 1), nn.Tanh()]
+        layers += _stage(ConvTranspose2d(wide, narrow, 4, 2, 1, bias=False), narrow, activation(*slope), config)
+    return [*layers, ConvTranspose2d(channels[-1], 3, 4, 2, 1), nn.Tanh()]
 
 
 def upsample_generator(config: Config) -> Generator:
@@ -48,7 +49,7 @@ def upsample_generator(config: Config) -> Generator:
 def transposed_generator(config: Config) -> Generator:
     """DCGAN (Radford 2016): z as a 1x1 image, 4x4 transposed convolutions, batch norm, ReLU; Tanh; no dense layer."""
     channels = [config.g_channels * 2**i for i in reversed(range(doublings(config.resolution)))]
-    first = nn.ConvTranspose2d(config.latent_dim, channels[0], 4, 1, 0, bias=False)
+    first = ConvTranspose2d(config.latent_dim, channels[0], 4, 1, 0, bias=False)
     stem = [nn.Unflatten(1, (config.latent_dim, 1, 1)), *_stage(first, channels[0], nn.ReLU(), config)]
     return Generator(stem, _transposed_stages(channels, nn.ReLU, config))
 

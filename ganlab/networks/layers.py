@@ -1,8 +1,4 @@
-"""Layers that torch lacks, or that are faster than torch's own. They know no config.
-
-``UpsampleConv2d`` and ``SpectralNorm`` compute the same as torch's own layers in less time. Their parameters have the
-same names; outputs and gradients are tested against torch's.
-"""
+"""Layers that torch lacks, and ``SpectralNorm``, which takes less time than torch's. They know no config."""
 
 import math
 from collections import OrderedDict
@@ -157,52 +153,6 @@ class MinibatchDeviation(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         deviation = (x.float().var(0, unbiased=False) + 1e-8).sqrt().mean().to(x.dtype)
         return torch.cat([x, deviation.expand(len(x), 1, *x.shape[2:])], 1)
-
-
-class UpsampleConv2d(nn.Conv2d):
-    """Nearest-neighbour upsampling by 2, then this 3x3 convolution with padding 1: (N, C, H, W) -> (N, D, 2H, 2W).
-
-    Neighbours in the upsampled image are equal, so every second tap of the 3x3 kernel falls on a value that its
-    neighbour has already read: the two steps are one 4x4 transposed convolution of stride 2, with a kernel of sums of
-    the 3x3 kernel's taps, with 2.25 times fewer multiplications and no upsampled image in memory. On the CPU in
-    float32 that is 1.5 to 2.5 times as fast, so it is done there; elsewhere the two steps are taken as they are.
-    """
-
-    def __init__(self, in_channels: int, out_channels: int, bias: bool = False) -> None:
-        super().__init__(in_channels, out_channels, 3, padding=1, bias=bias)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if x.device.type == "cpu" and not torch.is_autocast_enabled("cpu"):
-            return F.conv_transpose2d(x, self.folded(), self.bias, stride=2, padding=1)
-        return super().forward(F.interpolate(x, scale_factor=2.0))
-
-    def folded(self) -> torch.Tensor:
-        """The (C, D, 4, 4) kernel: tap i of each side is the sum of the taps i - 1 and i of the flipped 3x3 kernel."""
-        kernel = F.pad(self.weight.flip(2, 3).transpose(0, 1), (1, 1, 1, 1))
-        rows = kernel[:, :, :-1] + kernel[:, :, 1:]
-        return rows[..., :-1] + rows[..., 1:]
-
-
-class DownsampleConv2d(nn.Conv2d):
-    """This 3x3 convolution with padding 1, then the mean of each 2x2: (N, C, 2H, 2W) -> (N, D, H, W).
-
-    What ``UpsampleConv2d`` does, the other way round: together they are one 4x4 convolution of stride 2 whose kernel
-    holds sums of the 3x3 kernel's taps, with 2.25 times fewer multiplications; done on the CPU in float32.
-    """
-
-    def __init__(self, in_channels: int, out_channels: int) -> None:
-        super().__init__(in_channels, out_channels, 3, padding=1)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if x.device.type == "cpu" and not torch.is_autocast_enabled("cpu"):
-            return F.conv2d(x, self.folded(), self.bias, stride=2, padding=1)
-        return F.avg_pool2d(super().forward(x), 2)
-
-    def folded(self) -> torch.Tensor:
-        """The (D, C, 4, 4) kernel: tap i of each side is the mean of the taps i - 1 and i of the 3x3 kernel."""
-        kernel = F.pad(self.weight, (1, 1, 1, 1))
-        rows = kernel[:, :, :-1] + kernel[:, :, 1:]
-        return (rows[..., :-1] + rows[..., 1:]) / 4
 
 
 class SpectralNorm(nn.Module):

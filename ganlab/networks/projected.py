@@ -15,6 +15,7 @@ from torch import nn
 from ganlab.config import Config
 from ganlab.errors import ConfigError
 from ganlab.networks.classifier import MEAN, STD, Classifier, ClassifierError, read_classifier
+from ganlab.networks.convolutions import Conv2d
 from ganlab.networks.initial import normal
 
 SHIPPED = Path(__file__).with_name("feature_network.safetensors")
@@ -67,10 +68,10 @@ class Head(nn.Module):
         layers: list[nn.Module] = []
         before = channels
         while side > LAST:
-            layers += [nn.Conv2d(before, width, 4, 2, 1), nn.LeakyReLU(0.2)]
+            layers += [Conv2d(before, width, 4, 2, 1), nn.LeakyReLU(0.2)]
             before, width, side = width, 2 * width, side // 2
-        self.trunk = nn.Sequential(*layers, nn.Conv2d(before, width, 3, 1, 1), nn.LeakyReLU(0.2))
-        self.logit = nn.Conv2d(width, 1, LAST)
+        self.trunk = nn.Sequential(*layers, Conv2d(before, width, 3, 1, 1), nn.LeakyReLU(0.2))
+        self.logit = Conv2d(width, 1, LAST)
         self.embedding = nn.Embedding(classes, width) if classes else None
 
     def forward(self, feature_map: torch.Tensor, labels: torch.Tensor | None = None) -> torch.Tensor:

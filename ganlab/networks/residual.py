@@ -9,14 +9,13 @@ from itertools import pairwise
 from torch import nn
 
 from ganlab.config import Config
+from ganlab.networks.convolutions import DownsampleConv2d, UpsampleConv2d
 from ganlab.networks.families import Discriminator, Generator
 from ganlab.networks.initial import fixup, xavier
 from ganlab.networks.layers import (
     Basis,
     Block,
     ClassConcat,
-    DownsampleConv2d,
-    UpsampleConv2d,
     batch_norm,
     dense_logit,
     doublings,
