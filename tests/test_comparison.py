@@ -31,6 +31,7 @@ CONDITIONS = [
     {"name": "dcgan", "settings": {"preset": "dcgan"}, "priors": ["gaussian"], "seeds": [0]},
 ]
 PAGES = ["fast", "t2", "dcgan"]
+PAGES_OF_PRESETS = ("presets", "presets_later")
 
 
 @pytest.fixture(scope="module")
@@ -145,6 +146,18 @@ def test_scores_say_which_judge_is_kin_of_what_d_looked_through(plan):
     assert fast["trained against"].all() and not t2["trained against"].any()
 
 
+@pytest.mark.parametrize(
+    ("asked", "shown"), [({}, False), ({"classes": ["circle"]}, True), ({"conditional": True}, True)]
+)
+def test_agreement_with_a_class_is_shown_where_a_class_was_asked_for(plan, monkeypatch, asked, shown):
+    run = Run(plan.runs[0].path)
+    config, metrics = run.config, run.metrics
+    agreement = metrics["evaluation"][0] | {"metric": "target_agreement"}
+    monkeypatch.setattr(Run, "metrics", metrics | {"evaluation": [*metrics["evaluation"], agreement]})
+    monkeypatch.setattr(Run, "config", config.replace(**asked))
+    assert ("target_agreement" in comparison.scores(run)["metric"].tolist()) == shown
+
+
 def test_a_run_that_was_not_scored_is_one_sentence(plan, monkeypatch):
     run = Run(plan.runs[0].path)
     monkeypatch.setattr(Run, "metrics", run.metrics | {"evaluation": None})
@@ -191,12 +204,15 @@ def test_flat_corners_are_found_and_come_with_turned_images():
 
 
 @pytest.mark.slow
-def test_the_notebook_shows_every_preset(plan, tmp_path):
+def test_the_notebooks_show_every_preset(plan, tmp_path):
     given = {"study": str(plan.root.parent / "small.yaml"), "out": str(plan.root)}
     show_run(plan.shown[0], plan.name)
-    path = execute("presets", plan.root / "presets.ipynb", given, quiet=True)
-    assert problems(path, executed=True) == [] == problems(plan.shown[0].path / "experiment.ipynb", executed=True)
-    said = nbformat.writes(nbformat.read(path, as_version=4))
+    said = ""
+    for name in PAGES_OF_PRESETS:
+        path = execute(name, plan.root / f"{name}.ipynb", given, quiet=True)
+        assert problems(path, executed=True) == []
+        said += nbformat.writes(nbformat.read(path, as_version=4))
+    assert problems(plan.shown[0].path / "experiment.ipynb", executed=True) == []
     assert "96 images" in said and "`dcgan` is not trained yet" in said
     assert comparison.about(plan)["condition"].tolist() == pd.read_csv(plan.root / "about.csv")["condition"].tolist()
     tables = [pd.read_csv(plan.root / f"equal_{name}.csv") for name in ("minutes", "images")]
@@ -207,6 +223,7 @@ def test_the_notebook_shows_every_preset(plan, tmp_path):
     for planned in plan.runs:  # as in a clone of the repository, which holds the numbers alone
         shutil.rmtree(planned.path / "samples", ignore_errors=True)
         (planned.path / "generator.safetensors").unlink(missing_ok=True)
-    again = execute("presets", plan.root / "presets.ipynb", given, quiet=True)
+    pages = [execute(name, plan.root / f"{name}.ipynb", given, quiet=True) for name in PAGES_OF_PRESETS]
+    again = "".join(nbformat.writes(nbformat.read(page, as_version=4)) for page in pages)
     assert {path: path.read_bytes() for path in kept} == before
-    assert said.count("image/png") == nbformat.writes(nbformat.read(again, as_version=4)).count("image/png")
+    assert said.count("image/png") == again.count("image/png")

@@ -14,6 +14,7 @@ import torch
 from ganlab.config import Config
 from ganlab.data import ImageSet, load, to_float, to_uint8
 from ganlab.networks.build import build
+from ganlab.recipe import recipe
 from ganlab.run import Run
 from ganlab.scoring.metrics import mean_interval, shown_interval
 from ganlab.study.plan import Planned, Study, StudyError
@@ -23,6 +24,7 @@ RACE = "-race"  # ends a condition's name: its shorter runs have other seeds, an
 SCORES = ("fd", "kid", "precision", "recall")  # of the averaged generator while it trains
 BOUNDS = {"fd": (0, math.inf), "kid": (-math.inf, math.inf), "precision": (0, 1), "recall": (0, 1)}
 FINAL = ("fd", "precision", "recall", "is", "target_agreement", "class_entropy")  # of the last evaluation
+PICTURES = ("snapshots", "real_and_generated", "by_class", "curves")  # that a page shows of a run, in this order
 REACHED = ("images seen", "minutes", "seconds an epoch", "distance", "real images")  # by a finished long run
 MARKS = ("minutes", "images_seen")
 
@@ -70,16 +72,33 @@ def budget(run: Run) -> str:
     )
 
 
+def section(study: Study, condition: str) -> list[Any]:
+    """What a page in the study's folder displays of a finished long run: its budget and its own page, its recipe, its
+    pictures, its scores. Empty for one that is not finished."""
+    from IPython.display import Markdown
+
+    planned = next((planned for planned in done(study.shown) if planned.condition == condition), None)
+    if planned is None:
+        return []
+    run, here = Run(planned.path), study.root
+    page = Markdown(f"[The run's own page]({run.path.relative_to(here)}/experiment.ipynb). {budget(run)}.")
+    pictures = [picture for name in PICTURES if (picture := run.figure(name))]
+    found = scores(run).style.format(precision=3).hide(axis="index")
+    return [page, Markdown(recipe(run.config, here)), *pictures, found]
+
+
 def scores(run: Run) -> pd.DataFrame:
     """What a finished run's images score beside real ones: metric, judge, generated, real images, trained against.
 
-    Each metric at its largest counts. ``trained against``: D looked through a near kin of the judge. Raises
-    ``StudyError`` for a run that was not scored.
+    Each metric at its largest counts; agreement with the wanted class only where one is wanted of each image.
+    ``trained against``: D looked through a near kin of the judge. Raises ``StudyError`` for a run that was not scored.
     """
     if not run.metrics.get("evaluation"):
         raise StudyError(f"{run.path} was not scored: give the plan's settings an eval_every above 0, and run it again")
     table = pd.DataFrame(run.metrics["evaluation"])
-    table = table[table["metric"].isin(FINAL)].drop_duplicates(["metric", "extractor"])
+    told = run.config.conditional or len(run.config.classes) == 1
+    names = [name for name in FINAL if told or name != "target_agreement"]
+    table = table[table["metric"].isin(names)].drop_duplicates(["metric", "extractor"])
     table = table[["metric", "extractor", "value", "floor", "trained_against"]]
     table.columns = ["metric", "judge", "generated", "real images", "trained against"]
     return table.sort_values("metric", key=lambda names: names.map(FINAL.index), kind="stable", ignore_index=True)
