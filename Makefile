@@ -12,7 +12,7 @@ SEED   ?= 0
 # its folder: the class, and whatever else was asked for that is not the default
 empty  :=
 space  := $(empty) $(empty)
-OUT    ?= results/main/$(subst $(space),-,$(strip $(or $(strip $(CLASS)),all) $(filter-out fast,$(PRESET)) \
+OUT    ?= results/runs/$(subst $(space),-,$(strip $(or $(strip $(CLASS)),all) $(filter-out fast,$(PRESET)) \
           $(filter-out gaussian,$(PRIOR)) $(addprefix s,$(filter-out 0,$(SEED)))))
 RUN    ?= $(OUT)
 

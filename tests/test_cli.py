@@ -172,6 +172,17 @@ def test_make_leaves_the_epochs_to_the_preset_unless_told():
     assert "--epochs 3 " in dry_run("experiment", "PRESET=t2", "EPOCHS=3")
 
 
+def test_what_the_readme_suggests_trains_in_a_folder_of_its_own():
+    """A run that is kept in the repository has other settings: its folder would refuse the training."""
+    root = Path(__file__).parents[1]
+    suggested = re.findall(r"^make experiment (.+?) *(?:#|$)", (root / "README.md").read_text(), re.MULTILINE)
+    folders = [re.search(r"--out (\S+)", dry_run("experiment", *words.split()))[1] for words in suggested]
+    folders += re.findall(r'out = \\"(\S+)\\"', (root / "notebooks" / "experiment.ipynb").read_text())
+    assert len(folders) > 2
+    kept = subprocess.run(["git", "-C", root, "ls-files", *folders], capture_output=True, text=True, check=True).stdout
+    assert kept == ""
+
+
 def test_a_study_goes_on_in_its_folder_and_starts_fresh_in_a_dated_one():
     def out(*words: str) -> str:
         return re.search(r"--out (\S+)", dry_run("noise-study", *words))[1]
