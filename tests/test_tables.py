@@ -1,6 +1,7 @@
 """The study's tables follow from what the runs left, in bytes that never change."""
 
 import math
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -8,10 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from check_pages import problems
 from conftest import TINY
 
 from ganlab import study
 from ganlab.errors import ConfigError
+from ganlab.notebooks import execute
 from ganlab.run import Run
 from ganlab.study import mechanism, pages, predictions, statistics, tables
 from ganlab.study.plan import StudyError
@@ -261,6 +264,15 @@ def test_behind_a_transposed_stem_a_raw_mean_takes_half_of_the_variance():
     shares = mechanism.stem_shares(n=1000).set_index("prior")["share"]
     assert shares[["poisson", "exponential", "bernoulli"]].between(0.5, 0.56).all()
     assert (shares[["gaussian", "uniform", "laplacian", "multiplicative"]] > 0.99).all()
+
+
+@pytest.mark.slow
+def test_the_first_rounds_page_can_be_made_again(tmp_path):
+    for path in (Path(__file__).parent.parent / "results" / "noise-study").glob("*first_round*.csv"):
+        shutil.copy(path, tmp_path)
+    page = execute("first_round", tmp_path / "first_round.ipynb", {"out": str(tmp_path)}, quiet=True)
+    assert problems(page, executed=True) == []
+    assert len(list((tmp_path / "figures").glob("first_round_*.png"))) == 4
 
 
 def test_the_first_rounds_page_rests_on_its_csv():
