@@ -1,6 +1,7 @@
 """Presets side by side: what each reached, and how good all are after the same minutes and the same number of images.
 
-Frames in, frames out; everything comes from the runs' ``history.csv`` and ``metrics.json``.
+Scores come from the runs' ``history.csv`` and ``metrics.json``; ``about`` builds the networks to count their
+parameters, and the last part looks at images.
 """
 
 import math
@@ -115,8 +116,8 @@ def _with_classes(config: Config) -> Config:
 
 
 def racers(study: Study) -> list[Planned]:
-    """The finished runs that are compared: of every preset with runs of ``RACE`` those and its long one, under one
-    name; every run of a study that has no such condition."""
+    """The finished runs that the race compares. In a study with ``RACE`` conditions: the short runs and the long one of
+    each preset that has them, under the preset's name. In another: every run."""
     raced = {each.name.removesuffix(RACE) for each in study.conditions if each.name.endswith(RACE)}
     runs = [replace(planned, condition=planned.condition.removesuffix(RACE)) for planned in done(study.runs)]
     return [planned for planned in runs if not raced or planned.condition in raced]
