@@ -2,6 +2,7 @@
 
 import shutil
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -176,11 +177,20 @@ def test_the_first_images_of_a_folder_are_of_all_its_classes_and_each_class_keep
     assert one.images[:, 0, 0, 0].tolist() == list(range(30, 60))
 
 
+def rewritten(path: Path, old: bytes, new: bytes) -> None:
+    np.savez(path, **keras_layout())
+    content = path.read_bytes()
+    assert old in content
+    path.write_bytes(content.replace(old, new))
+
+
 @pytest.mark.parametrize(
     ("damage", "sentence"),
     [
         (lambda p: p.write_bytes(p.read_bytes()[:5000]), "truncated or no .npz file"),
         (lambda p: p.write_text("hello"), "truncated or no .npz file"),
+        (lambda p: rewritten(p, b"3), }", b"3   }"), r"no .npz file \(\('EOF in multi-line"),
+        (lambda p: rewritten(p, b"PK\1\2-\3-", b"PK\1\2-\3a"), r"no .npz file \(zip file version 9.7"),
         (lambda p: p.unlink(), "does not exist: correct the path, or unset it"),
         (lambda p: np.savez(p, images=np.zeros(3)), "has no array x_train"),
         (

@@ -116,7 +116,12 @@ def zeroed(content: bytes) -> bytes:
     return content[: len(content) // 2] + bytes(len(content) - len(content) // 2)
 
 
-@pytest.mark.parametrize("damage", [empty, flipped, zeroed])
+def unclosed(content: bytes) -> bytes:
+    """A header that numpy cannot take apart: it answers with a ``tokenize.TokenError``."""
+    return content.replace(b"), }", b"   }", 1)
+
+
+@pytest.mark.parametrize("damage", [empty, flipped, zeroed, unclosed])
 def test_a_damaged_unpacked_copy_is_made_again(npz, tmp_path, damage):
     first = data.load("cifar10").images
     (place,) = (tmp_path / "cache" / "unpacked").glob("*-train-images.npy")
