@@ -100,9 +100,9 @@ def runs(root: Path) -> Iterator[Result]:
         run = Run(path.parent)
         config, grids = run.config, run.grids()
         yield Result(
-            f"{', '.join(config.classes) or 'all classes'}: `{config.preset}`, {config.prior}",
+            f"{', '.join(config.classes) or 'all classes'}: `{config.preset}`, {config.prior}, {config.resolution} px",
             run.path / "experiment.ipynb",
-            grids[max(grids)] if grids else None,
+            grids[max(grids)] if grids else run.path / "figures" / "sixteen.png",
             run_numbers(run),
             command(config, run.path, "experiment"),
             run.metrics["provenance"],
