@@ -146,18 +146,6 @@ def test_scores_say_which_judge_is_kin_of_what_d_looked_through(plan):
     assert fast["trained against"].all() and not t2["trained against"].any()
 
 
-@pytest.mark.parametrize(
-    ("asked", "shown"), [({}, False), ({"classes": ["circle"]}, True), ({"conditional": True}, True)]
-)
-def test_agreement_with_a_class_is_shown_where_a_class_was_asked_for(plan, monkeypatch, asked, shown):
-    run = Run(plan.runs[0].path)
-    config, metrics = run.config, run.metrics
-    agreement = metrics["evaluation"][0] | {"metric": "target_agreement"}
-    monkeypatch.setattr(Run, "metrics", metrics | {"evaluation": [*metrics["evaluation"], agreement]})
-    monkeypatch.setattr(Run, "config", config.replace(**asked))
-    assert ("target_agreement" in comparison.scores(run)["metric"].tolist()) == shown
-
-
 def test_a_run_that_was_not_scored_is_one_sentence(plan, monkeypatch):
     run = Run(plan.runs[0].path)
     monkeypatch.setattr(Run, "metrics", run.metrics | {"evaluation": None})

@@ -206,6 +206,17 @@ def test_images_that_were_to_show_a_class_are_held_against_it():
 @pytest.mark.slow
 @needs_cifar10
 @needs_classifier
+@pytest.mark.parametrize(("classes", "told", "shown"), [((), False, False), ((), True, True), (("cat",), False, True)])
+def test_agreement_is_left_out_where_every_image_would_agree(classes, told, shown):
+    train_set = load("cifar10", classes, limit=200)
+    labels = train_set.labels if told else None
+    table = evaluate.evaluate(train_set.images, train_set, None, ["cifar_resnet"], labels=labels)
+    assert ("target_agreement" in set(table["metric"])) == shown
+
+
+@pytest.mark.slow
+@needs_cifar10
+@needs_classifier
 def test_on_real_cifar10_held_out_images_score_at_the_floor_and_noise_far_from_it():
     train_set = load("cifar10", ["automobile"])
     test_set = load("cifar10", ["automobile"], "test")

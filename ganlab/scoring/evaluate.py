@@ -265,7 +265,11 @@ def _classes(
     seen: Seen, train: ImageSet, test: ImageSet | None, labels: torch.Tensor | None
 ) -> list[dict[str, Any]]:
     """What the extractor's classifier, if it has one, calls the images: IS, agreement with the class that each image
-    was to show (or with any of the data's classes, of a run that was asked for none), number and spread of classes."""
+    was to show, number and spread of classes.
+
+    Without ``labels`` an image agrees if it is called any of the data's classes. Where these are all that the
+    classifier knows, every image would agree, noise too: the row is left out.
+    """
     extractor = seen.extractor
     if extractor.head is None:
         return []
@@ -277,11 +281,12 @@ def _classes(
     others = train if seen.test is None else test
     held_out = real if seen.test is None else extractor.probabilities(seen.test[: len(seen.generated)])
     arguments = (extractor.name, others.split, generated, held_out)
-    row = _row("target_agreement", lambda p: metrics.target_agreement(p, targets), *arguments)
-    if labels is not None:
-        own = [torch.tensor(targets)[given] for given in (labels, others.labels[: len(held_out)])]
-        row["value"], row["floor"] = map(metrics.target_agreement, (generated, held_out), own)
-    rows.append(row)
+    if labels is not None or len(targets) < len(extractor.classes):
+        row = _row("target_agreement", lambda p: metrics.target_agreement(p, targets), *arguments)
+        if labels is not None:
+            own = [torch.tensor(targets)[given] for given in (labels, others.labels[: len(held_out)])]
+            row["value"], row["floor"] = map(metrics.target_agreement, (generated, held_out), own)
+        rows.append(row)
     if len(targets) > 1:
         rows.append(_row("classes_hit", lambda p: metrics.class_coverage(p, targets), *arguments))
         rows.append(_row("class_entropy", lambda p: metrics.class_entropy(p, len(extractor.classes)), *arguments))

@@ -91,15 +91,13 @@ def section(study: Study, condition: str) -> list[Any]:
 def scores(run: Run) -> pd.DataFrame:
     """What a finished run's images score beside real ones: metric, judge, generated, real images, trained against.
 
-    Each metric at its largest counts; agreement with the wanted class only where one is wanted of each image.
-    ``trained against``: D looked through a near kin of the judge. Raises ``StudyError`` for a run that was not scored.
+    Each metric at its largest counts. ``trained against``: D looked through a near kin of the judge. Raises
+    ``StudyError`` for a run that was not scored.
     """
     if not run.metrics.get("evaluation"):
         raise StudyError(f"{run.path} was not scored: give the plan's settings an eval_every above 0, and run it again")
     table = pd.DataFrame(run.metrics["evaluation"])
-    told = run.config.conditional or len(run.config.classes) == 1
-    names = [name for name in FINAL if told or name != "target_agreement"]
-    table = table[table["metric"].isin(names)].drop_duplicates(["metric", "extractor"])
+    table = table[table["metric"].isin(FINAL)].drop_duplicates(["metric", "extractor"])
     table = table[["metric", "extractor", "value", "floor", "trained_against"]]
     table.columns = ["metric", "judge", "generated", "real images", "trained against"]
     return table.sort_values("metric", key=lambda names: names.map(FINAL.index), kind="stable", ignore_index=True)
