@@ -38,8 +38,6 @@ AUGMENTATIONS = {  # (images, generator) -> images, differentiable
     "translation": "training.augment.translation",
     "cutout": "training.augment.cutout",
     "flip": "training.augment.flip",
-    "crop": "training.augment.crop",
-    "rotation": "training.augment.rotation",
 }
 REAL_AUGMENTATIONS = {  # (images, generator) -> images
     "flip": "training.augment.flip",

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ganlab.choices import AUGMENTATIONS, function
+from ganlab.choices import AUGMENTATIONS, REAL_AUGMENTATIONS, function
 from ganlab.training.augment import augment, augment_real, crop, cutout, flip, rotation, translation
 
 
@@ -15,9 +15,9 @@ def pictures(n: int = 64) -> torch.Tensor:
     return torch.rand(n, 3, 32, 32, generator=seeded(1)) * 2 - 1
 
 
-@pytest.mark.parametrize("name", AUGMENTATIONS)
+@pytest.mark.parametrize("name", [*AUGMENTATIONS, *REAL_AUGMENTATIONS])
 def test_same_stream_same_result_and_shape(name):
-    images, change = pictures(), function("augmentation", AUGMENTATIONS, name)
+    images, change = pictures(), function("augmentation", AUGMENTATIONS | REAL_AUGMENTATIONS, name)
     first = change(images, seeded())
     assert first.shape == images.shape
     assert torch.equal(first, change(images, seeded()))

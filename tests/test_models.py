@@ -58,7 +58,7 @@ SOURCES = {
         "d_first": ["Conv2d", "LeakyReLU", "Dropout"],
         "d_stage": ["Conv2d", "LeakyReLU", "Dropout"],
         "d_last": ["Flatten", "MinibatchDiscrimination", "Linear", "Flatten"],
-        "config": {"loss": "bce", "real_label": 0.9, "fake_label": 0.1, "feature_matching": 1.0, "g_lr": 2e-4,
+        "config": {"loss": "bce", "real_label": 0.9, "fake_label": 0.1, "feature_matching": 0.1, "g_lr": 2e-4,
                    "d_lr": 2e-4, "beta1": 0.5, "beta2": 0.999, "latent_dim": 100, "batch_size": 64, "epochs": 100,
                    "real_augment": ["flip", "crop", "rotation"], "snapshot_epochs": [1, 25, 50, 75, 100]},
     },
