@@ -46,7 +46,7 @@ SOURCES = {
         "g_stage": ["UpsampleConv2d", "BatchNorm2d", "LeakyReLU"],
         "g_last": ["Conv2d", "Tanh"],
         "d_first": ["Conv2d", "LeakyReLU", "Dropout"],
-        "d_stage": ["Conv2d", "LeakyReLU", "Dropout"],
+        "d_stage": ["Conv2d", "BatchNorm2d", "LeakyReLU", "Dropout"],
         "d_last": ["Flatten", "Linear", "Flatten"],
         "config": {"loss": "bce", "g_lr": 2e-4, "d_lr": 2e-4, "beta1": 0.5, "latent_dim": 100, "batch_size": 128,
                    "epochs": 350},

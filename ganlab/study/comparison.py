@@ -5,6 +5,7 @@ parameters, and the last part looks at images.
 """
 
 import math
+from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
@@ -73,9 +74,9 @@ def budget(run: Run) -> str:
     )
 
 
-def section(study: Study, condition: str) -> list[Any]:
+def section(study: Study, condition: str, without: Collection[str] = ()) -> list[Any]:
     """What a page in the study's folder displays of a finished long run: its budget and its own page, its recipe, its
-    pictures, its scores. Empty for one that is not finished."""
+    pictures (``PICTURES``, less those ``without``), its scores. Empty for one that is not finished."""
     from IPython.display import Markdown
 
     planned = next((planned for planned in done(study.shown) if planned.condition == condition), None)
@@ -83,7 +84,7 @@ def section(study: Study, condition: str) -> list[Any]:
         return []
     run, here = Run(planned.path), study.root
     page = Markdown(f"[The run's own page]({run.path.relative_to(here)}/experiment.ipynb). {budget(run)}.")
-    pictures = [picture for name in PICTURES if (picture := run.figure(name))]
+    pictures = [picture for name in PICTURES if name not in without and (picture := run.figure(name))]
     found = scores(run).style.format(precision=3).hide(axis="index")
     return [page, Markdown(recipe(run.config, here)), *pictures, found]
 
