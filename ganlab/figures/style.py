@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
 DPI = 110
+WIDE = 500  # pixels; a sheet of images above 32 x 32 is
 COLOURS = tuple(sns.color_palette("colorblind").as_hex())
 REAL, FAKE, GENERATOR = COLOURS[:3]
 
@@ -41,11 +42,12 @@ def nothing(said: str = "no runs yet") -> Figure:
 
 
 def sheet_figure(sheet: np.ndarray, across: tuple[str, ...] = (), down: tuple[str, ...] = ()) -> Figure:
-    """A sheet uint8 (H, W, 3) twice its size, with headings above its equal parts and names to the left of its rows.
+    """A sheet uint8 (H, W, 3) with headings above its equal parts and names to the left of its rows.
 
-    Each pixel is drawn as exactly 2x2 screen pixels: scaling by a fraction doubles a PNG's size.
+    Each pixel is drawn as exactly 2x2 screen pixels, or as one on a sheet wider than ``WIDE``: scaling by a fraction
+    doubles a PNG's size.
     """
-    height, width = (2 * side for side in sheet.shape[:2])
+    height, width = (side * (1 if sheet.shape[1] > WIDE else 2) for side in sheet.shape[:2])
     top, left = 22 * bool(across), 90 * bool(down)
     figure = plt.figure(figsize=((left + width) / DPI, (top + height) / DPI), dpi=DPI)
     plt.close(figure)
