@@ -58,14 +58,16 @@ PRESETS: dict[str, dict[str, Any]] = {
         "d_lr": 5e-4,
     },
     # SNGAN's ResNet (Miyato 2018, table 4): residual G and D, spectral norm, hinge, Adam 2e-4, (0, 0.9). Chosen here,
-    # so that a CPU trains it: 32 channels where the paper has 256 and 128, batch 32 where it has 64, one D step where
-    # five.
+    # so that a CPU trains it: 32 channels where the paper has 256 and 128, batch 32 where it has 64, and where it takes
+    # five D steps for one of G, one of a D that learns twice as fast (Heusel 2017): after 100,000 images of ten classes
+    # G is at a Frechet distance of 117 in ImageNet features, without that at 153; one run each, 1,000 samples.
     "sngan-resnet": {
         "generator": "residual",
         "discriminator": "residual",
         "d_norm": "spectral",
         "loss": "hinge",
         "batch_size": 32,
+        "d_lr": 4e-4,
         "beta1": 0.0,
         "beta2": 0.9,
     },
