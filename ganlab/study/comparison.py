@@ -15,11 +15,14 @@ import torch
 
 from ganlab.config import Config
 from ganlab.data import ImageSet, load, to_float, to_uint8
+from ganlab.machine import provenance
 from ganlab.networks.build import build
 from ganlab.recipe import recipe
 from ganlab.run import Run
 from ganlab.scoring.metrics import mean_interval, shown_interval
+from ganlab.study.forecast import training_rates
 from ganlab.study.plan import Planned, Study, StudyError
+from ganlab.study.tables import read_csv
 from ganlab.training.augment import augment_real
 
 RACE = "-race"  # ends a condition's name: its shorter runs have other seeds, and only the race takes them
@@ -27,8 +30,9 @@ SCORES = ("fd", "kid", "precision", "recall")  # of the averaged generator while
 BOUNDS = {"fd": (0, math.inf), "kid": (-math.inf, math.inf), "precision": (0, 1), "recall": (0, 1)}
 FINAL = ("fd", "precision", "recall", "is", "target_agreement", "class_entropy")  # of the last evaluation
 PICTURES = ("snapshots", "real_and_generated", "by_class", "curves")  # that a page shows of a run, in this order
-REACHED = ("images seen", "minutes", "seconds an epoch", "distance", "real images")  # by a finished long run
+REACHED = ("images seen", "minutes", "seconds an epoch", "processor", "distance", "real images")  # by a finished run
 MARKS = ("minutes", "images_seen")
+SPEEDS = "speeds.csv"  # in the study's folder
 
 
 def done(runs: list[Planned]) -> list[Planned]:
@@ -57,7 +61,8 @@ def about(study: Study) -> pd.DataFrame:
             found = scores(run).query("metric == 'fd' and judge == @study.judges[0]").iloc[0]
             metrics = run.metrics
             reached = (metrics["images_seen"], metrics["training_seconds"] / 60,
-                       run.images / metrics["images_per_second"], found["generated"], found["real images"])  # fmt: skip
+                       run.images / metrics["images_per_second"], metrics["provenance"]["cpu"], found["generated"],
+                       found["real images"])  # fmt: skip
             row |= dict(zip(REACHED, reached, strict=True))
         rows.append(row)
     columns = [*(name for name in rows[0] if name not in REACHED), *REACHED]
@@ -65,12 +70,12 @@ def about(study: Study) -> pd.DataFrame:
 
 
 def budget(run: Run) -> str:
-    """``1,996,800 images (39.9 times each) in 76 minutes, 1 thread``."""
-    metrics = run.metrics
-    images, threads = metrics["images_seen"], metrics["provenance"]["threads"]
+    """``1,996,800 images (39.9 times each) in 76 minutes, 1 thread of Intel Xeon``."""
+    metrics, machine = run.metrics, run.metrics["provenance"]
+    images, threads = metrics["images_seen"], machine["threads"]
     return (
         f"{images:,} images ({images / run.images:.3g} times each) in {metrics['training_seconds'] / 60:.0f} minutes, "
-        f"{threads} thread{'s' * (threads > 1)}"
+        f"{threads} thread{'s' * (threads > 1)} of {machine['cpu']}"
     )
 
 
@@ -115,20 +120,38 @@ def _with_classes(config: Config) -> Config:
 
 
 def racers(study: Study) -> list[Planned]:
-    """The finished runs that the race compares. In a study with ``RACE`` conditions: the short runs and the long one of
-    each preset that has them, under the preset's name. In another: every run."""
+    """The runs that the race compares, finished or not. In a study with ``RACE`` conditions: the short runs and the
+    long one of each preset that has them, under the preset's name. In another: every run."""
     raced = {each.name.removesuffix(RACE) for each in study.conditions if each.name.endswith(RACE)}
-    runs = [replace(planned, condition=planned.condition.removesuffix(RACE)) for planned in done(study.runs)]
+    runs = [replace(planned, condition=planned.condition.removesuffix(RACE)) for planned in study.runs]
     return [planned for planned in runs if not raced or planned.condition in raced]
 
 
-def histories(runs: list[Planned]) -> pd.DataFrame:
-    """Every epoch of every run, with ``condition``, ``seed``, ``minutes`` of training so far, and the scores
-    (``SCORES``, NaN at an epoch that was not scored)."""
-    frames = []
+def speeds(study: Study) -> pd.DataFrame:
+    """A row a condition of the race: the ``images_per_second`` of its training on one thread of ``processor``.
+
+    Runs come from several machines, and some ran beside other work, so their own seconds do not compare recipes. These
+    are measured in turn on one machine, on random images (``forecast.training_rates``), and kept in ``speeds.csv`` of
+    the study's folder. They are measured here if that file is missing or lacks a condition.
+    """
+    kept, configs = read_csv(study.root / SPEEDS), {}
+    for planned in racers(study):
+        configs.setdefault(planned.condition, planned.config)
+    if kept.empty or not set(configs) <= set(kept["condition"]):
+        rates = training_rates(configs)
+        kept = pd.DataFrame({"condition": [*rates], "images_per_second": [*rates.values()]})
+        kept = kept.round(1).assign(processor=provenance()["cpu"])
+        Run(study.root).write(SPEEDS, lambda path: kept.to_csv(path, index=False))
+    return kept
+
+
+def histories(runs: list[Planned], speeds: pd.DataFrame) -> pd.DataFrame:
+    """Every epoch of every run, with ``condition``, ``seed``, ``minutes`` (its images at the condition's speed) and the
+    scores (``SCORES``, NaN at an epoch that was not scored)."""
+    rates, frames = speeds.set_index("condition")["images_per_second"], []
     for planned in runs:
         history = Run(planned.path).history.assign(condition=planned.condition, seed=planned.seed)
-        frames.append(history.assign(minutes=history["seconds"].cumsum() / 60))
+        frames.append(history.assign(minutes=history["images_seen"] / rates[planned.condition] / 60))
     columns = ["condition", "seed", *MARKS, *SCORES]
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns)
 

@@ -2,6 +2,9 @@
 
 import os
 import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from statistics import median
 from typing import Any
 
 import pandas as pd
@@ -65,16 +68,30 @@ def run_seconds(runs: list[Planned], measure: bool = True) -> float:
 
 def measured_seconds(config: Config) -> float:
     """Seconds of a run on one thread: of its training, measured for ``MEASURED_SECONDS``, and of its scores."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_thread():
         speed, per_image = training_rate(config), scoring_seconds(config)
-    finally:
-        torch.set_num_threads(threads)
     scores = config.epochs // config.eval_every if config.eval_every else 0
     images = scores * config.eval_samples + SAMPLES * bool(scores)
     others = len(config.final_judges()) - 1 if scores else 0
     return epoch_images(config) * config.epochs / speed + images * per_image + others * SECOND_JUDGE_SECONDS
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """torch takes one thread inside, and as many as before after it."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def training_rates(configs: Mapping[str, Config], rounds: int = 3) -> dict[str, float]:
+    """Images a second that each config trains on one thread: its median of ``rounds`` in which all take turns."""
+    with one_thread():
+        measured = [{name: training_rate(config) for name, config in configs.items()} for _ in range(rounds)]
+    return {name: median(each[name] for each in measured) for name in configs}
 
 
 def training_rate(config: Config) -> float:
