@@ -196,7 +196,7 @@ def of_preset(preset: str, classes: tuple[str, ...] = (CLASS,), **changes: Any) 
 CONTENDERS: dict[str, tuple[Callable[[int], Contender], str]] = {
     "plain": (plain, "PyTorch's DCGAN example at 32x32: fp32, DataLoader, batch 64"),
     "same networks": (of_preset("dcgan", instance_noise=0.0), "the networks and the batch of plain, trained by ganlab"),
-    "sngan": (of_preset("sngan"), "D on pixels, the older default"),
+    "sngan": (of_preset("sngan", g_lr=5e-4, d_lr=5e-4), "D on pixels, the first round's default"),
     "fast": (of_preset("fast"), "ganlab's default preset"),
     "fast, 32 channels": (of_preset("fast", g_channels=32), "the same with a G twice as wide, for longer runs"),
     "fast, networks alone": (
