@@ -93,7 +93,8 @@ def quadratic(images: torch.Tensor) -> torch.Tensor:
 
 
 def test_squared_gradient_by_hand():
-    assert losses.squared_gradient(quadratic, IMAGES).tolist() == [4 * (0 + 1 + 4 + 9), 4 * (16 + 25 + 36 + 49)]
+    images = IMAGES.clone().requires_grad_()
+    assert losses.squared_gradient(quadratic(images), images).tolist() == [4 * (0 + 1 + 4 + 9), 4 * (16 + 25 + 36 + 49)]
 
 
 def test_gradient_penalty_is_zero_for_a_slope_of_one_and_known_for_another():
@@ -124,7 +125,8 @@ def test_penalties_can_be_differentiated_in_the_weights_of_d():
         return losses.gradient_penalty(judge(weight), IMAGES, -IMAGES, torch.Generator().manual_seed(0))
 
     weight = torch.randn(4, dtype=torch.float64, generator=torch.Generator().manual_seed(0), requires_grad=True)
-    assert gradcheck(lambda weight: losses.squared_gradient(judge(weight), IMAGES).mean(), weight)
+    images = IMAGES.clone().requires_grad_()
+    assert gradcheck(lambda weight: losses.squared_gradient(judge(weight)(images), images).mean(), weight)
     assert gradcheck(between, weight)
 
 

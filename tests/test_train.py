@@ -78,15 +78,31 @@ def test_penalties_are_weighed_and_added_up():
     for weight in session.d.parameters():  # as drawn, D is so flat that R1 and R2 would not be seen beside the other
         weight.data.mul_(8)
     before = session.streams["augment"].get_state()
-    found = session._penalty(real, fake, None)
+    both = torch.cat([real, fake]).requires_grad_()
+    found = session._penalty([both], [session.d(both)], None)
     session.streams["augment"].set_state(before)
-    parts = [
-        10 * losses.gradient_penalty(session.d, real, fake, session.streams["augment"]),
-        0.25 * losses.squared_gradient(session.d, real).mean(),
-        1.5 * losses.squared_gradient(session.d, fake).mean(),
-    ]
+    parts = [10 * losses.gradient_penalty(session.d, real, fake, session.streams["augment"])]
+    for gamma, images in ((0.5, real.requires_grad_()), (3.0, fake.requires_grad_())):
+        parts.append(gamma / 2 * losses.squared_gradient(session.d(images), images).mean())
     assert found.item() == pytest.approx(sum(parts).item(), rel=1e-5)
     assert min(parts) > 0.01 * found
+
+
+@pytest.mark.parametrize("discriminator", ["r3", "residual", "dcgan", "strided"])
+def test_penalties_of_logits_in_bf16_teach_d_what_those_in_float32_do(discriminator):
+    real, fake = torch.rand(16, 3, 32, 32), -torch.rand(16, 3, 32, 32)
+    gradients = {}
+    for precision in ("fp32", "bf16"):
+        gan = Gan(config("r3gan-small", discriminator=discriminator, d_dropout=0.0, r1=1.0, precision=precision))
+        for weight in gan.d.parameters():  # as drawn, r3's blocks end in zeros
+            weight.data += 0.05 * torch.randn(weight.shape, generator=gan.streams["augment"])
+        seen = [torch.cat([real, fake]).requires_grad_()]
+        with gan.autocast():
+            logits = [gan.d(seen[0]).float()]
+        gan._penalty(seen, logits, None).backward()
+        gradients[precision] = torch.cat([w.grad.flatten() for w in gan.d.parameters() if w.grad is not None])
+    difference = (gradients["bf16"] - gradients["fp32"]).norm() / gradients["fp32"].norm()
+    assert 0 < difference < 0.05
 
 
 def test_ds_accuracy_is_that_of_pairs_where_the_loss_is():

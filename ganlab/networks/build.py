@@ -11,6 +11,7 @@ from torch.nn.utils.parametrize import is_parametrized, register_parametrization
 
 from ganlab.choices import DISCRIMINATORS, GENERATORS, function
 from ganlab.config import Config
+from ganlab.networks.convolutions import Conv2d
 from ganlab.networks.layers import Dropout, SpectralNorm
 
 
@@ -26,6 +27,9 @@ def build(config: Config, init: torch.Generator, dropout: torch.Generator | None
             for module in network.modules():
                 if isinstance(module, Dropout):
                     module.stream = dropout
+        for module in networks[1].modules():
+            if isinstance(module, Conv2d):
+                module.twice = bool(config.r1 or config.r2)
         if config.d_norm == "spectral":
             for module in list(networks[1].modules()):
                 if isinstance(module, nn.Conv2d | nn.Linear | nn.Embedding):

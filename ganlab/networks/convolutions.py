@@ -16,10 +16,13 @@ SMALL = 16  # places, height times width, of a map that is small
 
 class Conv2d(nn.Conv2d):
     """torch's, with zeros around the image and no dilation. In bf16 on the CPU, where the output is small, its kernel's
-    gradient is one matrix product: 1.3 ms where oneDNN's own way took 3.8 (AMX), 5.4 for 6.7 (AVX512-BF16)."""
+    gradient is one matrix product: 1.3 ms where oneDNN's own way took 3.8 (AMX), 5.4 for 6.7 (AVX512-BF16). That
+    product cannot be differentiated again: ``twice`` says that it will be, and then torch's own way is taken."""
+
+    twice = False
 
     def _conv_forward(self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
-        if not _learns_in_bf16(x, weight) or self.groups > 1:
+        if self.twice or self.groups > 1 or not _learns_in_bf16(x, weight):
             return super()._conv_forward(x, weight, bias)
         geometry = zip(x.shape[2:], self.kernel_size, self.stride, self.padding, strict=True)
         if math.prod((size + 2 * padding - kernel) // stride + 1 for size, kernel, stride, padding in geometry) > SMALL:

@@ -81,12 +81,12 @@ def get(name: str, real_label: float = 1.0, fake_label: float = 0.0) -> Loss:
 Judge = Callable[[torch.Tensor], torch.Tensor]  # images (N, C, H, W) -> logits (N,)
 
 
-def squared_gradient(judge: Judge, images: torch.Tensor) -> torch.Tensor:
-    """(N,) squared norms of the gradient of D's logit in each image: the core of R1 (on real images) and R2 (on
-    generated ones), which weigh its mean by gamma / 2 (Mescheder 2018, equations 9 and 10). Can be differentiated.
-    Where D compares a batch's images, as batch norm does, it is the gradient of all their logits together."""
-    images = images.detach().requires_grad_()
-    (gradient,) = torch.autograd.grad(judge(images).sum(), images, create_graph=True)
+def squared_gradient(logits: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
+    """(N,) squared norms of the gradient of D's logits (N,) in the images (N, C, H, W) that they were computed from,
+    and that require gradients: the core of R1 (on real images) and R2 (on generated ones), which weigh its mean by
+    gamma / 2 (Mescheder 2018, equations 9 and 10). Can be differentiated. Where D compares a batch's images, as batch
+    norm does, it is the gradient of all their logits together."""
+    (gradient,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
     return gradient.flatten(1).square().sum(1)
 
 
@@ -94,8 +94,8 @@ def gradient_penalty(judge: Judge, real: torch.Tensor, fake: torch.Tensor, gener
     """Mean of (|gradient| - 1)^2 at images on the straight way from a real to a generated one, at a random place each
     (Gulrajani 2017, equation 3); a scalar that can be differentiated."""
     share = torch.rand(len(real), 1, 1, 1, generator=generator, device=real.device, dtype=real.dtype)
-    between = torch.lerp(real.detach(), fake.detach(), share)
-    return (squared_gradient(judge, between).clamp(min=1e-12).sqrt() - 1).square().mean()
+    between = torch.lerp(real.detach(), fake.detach(), share).requires_grad_()
+    return (squared_gradient(judge(between), between).clamp(min=1e-12).sqrt() - 1).square().mean()
 
 
 def feature_matching(real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:

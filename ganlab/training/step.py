@@ -107,15 +107,15 @@ class Gan:
         self, real: torch.Tensor, fake: torch.Tensor, labels: torch.Tensor | None = None
     ) -> DStatistics:
         """Updates D. real, fake: (n, 3, R, R) float32 in [-1, 1]."""
-        if self.config.d_norm == "batch" or self.config.minibatch != "none":  # real and fake each have their own batch
-            seen = [self._augmented(real), self._augmented(fake)]
-            real_logits, fake_logits = (self._logits(images, labels) for images in seen)
+        config = self.config
+        if config.d_norm == "batch" or config.minibatch != "none":  # real and fake each have their own batch
+            seen, given = [self._augmented(real), self._augmented(fake)], labels
         else:
-            both = None if labels is None else labels.repeat(2)
-            together = self._augmented(torch.cat([real, fake]))
-            seen = together.chunk(2)
-            real_logits, fake_logits = self._logits(together, both).chunk(2)
-        return self._update_d(real_logits, fake_logits, self._penalty(*seen, labels))
+            seen, given = [self._augmented(torch.cat([real, fake]))], None if labels is None else labels.repeat(2)
+        if config.r1 or config.r2:
+            seen = [images.detach().requires_grad_() for images in seen]
+        logits = [self._logits(images, given) for images in seen]
+        return self._update_d(*torch.cat(logits).chunk(2), self._penalty(seen, logits, labels))
 
     def _update_d(self, real_logits: torch.Tensor, fake_logits: torch.Tensor, penalty: torch.Tensor) -> DStatistics:
         d_real, d_fake = self.loss.discriminator(real_logits, fake_logits)
@@ -127,18 +127,21 @@ class Gan:
         acc_fake = (fake_logits < (real_logits if paired else boundary)).float().mean()
         return DStatistics(d_real, d_fake, penalty, acc_real, acc_fake)
 
-    def _penalty(self, real: torch.Tensor, fake: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor:
-        """The weighted penalties on D's gradient, at the images as D saw them, in float32; 0 without any."""
+    def _penalty(
+        self, seen: list[torch.Tensor], logits: list[torch.Tensor], labels: torch.Tensor | None
+    ) -> torch.Tensor:
+        """The weighted penalties on D's gradient, 0 without any. seen: the batches as D saw them, real images before
+        generated ones; logits: what it said of each. R1 and R2 follow these logits back, in the precision they were
+        computed in, as Huang 2024's code does; the gradient penalty asks D anew, in float32."""
         config, total = self.config, torch.zeros((), device=self.device)
-
-        def judge(images: torch.Tensor) -> torch.Tensor:
-            return self.d(images, labels)
-
         if config.gradient_penalty:
-            total = total + config.gradient_penalty * gradient_penalty(judge, real, fake, self.streams["augment"])
-        for gamma, images in ((config.r1, real), (config.r2, fake)):
-            if gamma:
-                total = total + gamma / 2 * squared_gradient(judge, images).mean()
+            stream = self.streams["augment"]
+            judged = gradient_penalty(lambda images: self.d(images, labels), *torch.cat(seen).chunk(2), stream)
+            total = total + config.gradient_penalty * judged
+        if config.r1 or config.r2:
+            squares = torch.cat([squared_gradient(*both) for both in zip(logits, seen, strict=True)])
+            on_real, on_fake = squares.chunk(2)
+            total = total + config.r1 / 2 * on_real.mean() + config.r2 / 2 * on_fake.mean()
         return total
 
     def generator_step(
