@@ -71,19 +71,22 @@ PRESETS: dict[str, dict[str, Any]] = {
         "beta2": 0.9,
     },
     # R3GAN in small (Huang 2024): residual networks without any norm, relativistic pairing loss, R1, R2, Adam without
-    # momentum. Chosen here: 16 channels at full resolution and batch 32, so that a CPU trains it; 100 latents
-    # where they have 64; gamma 0.05, the start of the authors' CIFAR-10 run, and 2e-4, (0, 0.99) throughout, where they
-    # let them change over the run.
+    # momentum. Chosen here, so that a CPU trains it: 32 channels at full resolution in G and 16 in D, whose penalties
+    # cost most, and batch 32 where they have 512. Their 2e-4 is too little for so few images: after 50,000 images of
+    # ten classes G was at a Frechet distance of 157 in ImageNet features, at 5e-4 in G and 1e-3 in D at 128 (both with 16
+    # channels; one run each, 1,000 samples). 100 latents where they have 64; gamma 0.05, the start of their CIFAR-10
+    # run, and (0, 0.99) throughout, where they let them change over the run.
     "r3gan-small": {
         "generator": "r3",
         "discriminator": "r3",
         "d_norm": "none",
-        "g_channels": 16,
         "d_channels": 16,
         "loss": "relativistic",
         "r1": 0.05,
         "r2": 0.05,
         "batch_size": 32,
+        "g_lr": 5e-4,
+        "d_lr": 1e-3,
         "beta1": 0.0,
         "beta2": 0.99,
     },

@@ -97,7 +97,7 @@ PAPERS = {
     "sngan-resnet": {"loss": "hinge", "d_norm": "spectral", "g_lr": 2e-4, "d_lr": 4e-4, "beta1": 0.0, "beta2": 0.9,
                      "batch_size": 32, "diffaugment": []},
     "r3gan-small": {"loss": "relativistic", "d_norm": "none", "r1": 0.05, "r2": 0.05, "gradient_penalty": 0.0,
-                    "g_lr": 2e-4, "d_lr": 2e-4, "beta1": 0.0, "beta2": 0.99, "batch_size": 32, "latent_dim": 100},
+                    "g_lr": 5e-4, "d_lr": 1e-3, "beta1": 0.0, "beta2": 0.99, "batch_size": 32, "latent_dim": 100},
 }  # fmt: skip
 
 
