@@ -73,7 +73,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     # R3GAN in small (Huang 2024): residual networks without any norm, relativistic pairing loss, R1, R2, Adam without
     # momentum. Chosen here, so that a CPU trains it: 32 channels at full resolution in G and 16 in D, whose penalties
     # cost most, and batch 32 where they have 512. Their 2e-4 is too little for so few images: after 50,000 images of
-    # ten classes G was at a Frechet distance of 157 in ImageNet features, at 5e-4 in G and 1e-3 in D at 128 (both with 16
+    # ten classes G was at a Frechet distance of 157 in ImageNet features, at 5e-4 in G, 1e-3 in D at 128 (both with 16
     # channels; one run each, 1,000 samples). 100 latents where they have 64; gamma 0.05, the start of their CIFAR-10
     # run, and (0, 0.99) throughout, where they let them change over the run.
     "r3gan-small": {
